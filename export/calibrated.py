@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ostinato.export.errors import ExportError
+from ostinato.export.told_time import faults_of
 from ostinato.export.version_directory import Exported
 from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.kinds.forecaster import ForecasterRun, forecast_of, load_run
@@ -23,6 +25,7 @@ from ostinato.models.kinds.registry import FORECASTER
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.run_files import read_content
 from ostinato.models.training.forecasting import futures, origins_of
+from ostinato.service.artifact.calibration import Alarm, Crossing
 from ostinato.service.artifact.distribution import Doubles, TargetForecast, targets_of
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tracking import scores_of
@@ -35,6 +38,9 @@ _LAG_PARTS = (6, 2, 1)
 _LEAST = 1e-6
 """Of the greatest score, what no score to begin from is below: a number of 0 could not be multiplied."""
 _MIN_SCORES = 100
+_RARE_REPEATS = 1 / 2000
+_MOST_REPEATS = 1000
+"""Beyond that a number says nothing by staying as it is, as of snow in summer."""
 _CROSSING = re.compile(r"(.+?)([<>])([-+.\deE]+)(?::([-+.\deE]+))?")
 
 
@@ -63,25 +69,43 @@ def calibrated(exported: Exported, source: str, options: CalibrationOptions) -> 
             training's; or an option does not fit. The version stays as it is.
         DataError: the table cannot be read.
     """
-    directory = Path(source)
-    if ":" in source or read_content(directory).get("kind", FORECASTER) != FORECASTER:
-        raise ExportError("--calibrate: only the run of a forecaster has a validation part to calibrate by")
-    run = load_run(directory)
-    alarm = [_number(text, "--alarm") for text in options.alarm.split(":")]
-    members: dict[str, Any] = {
-        **_found(run, _dataset(run, options), exported.manifest, options.num_steps),
-        "alarm": dict(zip(("begin", "end"), alarm, strict=False)),
-        "crossings": [_crossing(text) for text in options.crossings],
-    }
+    run, dataset, told = _told(source, options)
+    members = {**_found(run, dataset, exported.manifest, options.num_steps), **told}
     content = {**exported.manifest.model_dump(), "calibration": members}
     content.pop("batch_invariant", None)  # which follows from the promise
     try:
         manifest = Manifest(**content)
     except ValidationError as error:
-        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-        raise ExportError(f"--calibrate: {faults}; the version was exported without") from error
+        raise ExportError(f"--calibrate: {faults_of(error)}; the version was exported without") from error
     manifest.write(exported.directory)
     return replace(exported, manifest=manifest)
+
+
+def check_calibration(source: str, options: CalibrationOptions) -> None:
+    """Refuse what cannot be, before anything is exported; raises as ``calibrated``."""
+    _told(source, options)
+
+
+def _told(source: str, options: CalibrationOptions) -> tuple[ForecasterRun, Dataset, dict[str, Any]]:
+    """The run, the table of its training, and the members that the options tell."""
+    directory = Path(source)
+    if ":" in source or read_content(directory).get("kind", FORECASTER) != FORECASTER:
+        raise ExportError("--calibrate: only the run of a forecaster has a validation part to calibrate by")
+    alarm = [_number(text, "--alarm") for text in options.alarm.split(":")]
+    try:
+        told = Alarm(**dict(zip(("begin", "end"), alarm, strict=False)))
+        crossings = [Crossing(**_crossing(text)) for text in options.crossings]
+    except ValidationError as error:
+        raise ExportError(f"--calibrate: {faults_of(error)}") from error
+    run = load_run(directory)
+    dataset = _dataset(run, options)
+    features = run.recipe.data.features
+    for crossing in crossings:
+        if crossing.feature not in features:
+            near = get_close_matches(crossing.feature, features, 1)
+            words = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(features)}"
+            raise ExportError(f"--crossing: {crossing.feature!r} is no input feature{words}")
+    return run, dataset, {"alarm": told, "crossings": crossings}
 
 
 def _dataset(run: ForecasterRun, options: CalibrationOptions) -> Dataset:
@@ -118,7 +142,9 @@ def _found(run: ForecasterRun, dataset: Dataset, manifest: Manifest, num_steps: 
         readings = [series.truth[slice(*series.span("validation")), place] for series in dataset.series]
         own = _one_step(forecasts, target, run)
         scores = _scores(own, answers[:, :, place], truth[:, :, place], of_itself=not lags)
-        targets.append({"name": target, **_of_target(scores, [_changes(readings, lag) for lag in lags], lags)})
+        seen = [series.truth[: series.span("validation")[1], place] for series in dataset.series]
+        told = _of_target(scores, [_changes(readings, lag) for lag in lags], lags)
+        targets.append({"name": target, **told, "most_repeats": most_repeats(seen)})
     if not targets:
         raise ExportError("--calibrate: no target is a feature, so no session is told what came of its forecasts")
     return {
@@ -150,6 +176,21 @@ def _scores(own: TargetForecast, answers: NDArray[Any], truth: Doubles, *, of_it
     if not of_itself:
         reaches[:, 1:] = 1.0
     return scores_of(truth, np.concatenate([points, reaches], axis=-1))
+
+
+def most_repeats(parts: list[NDArray[Any]]) -> int:
+    """How often in a row the same number is read at most, but for one in 2,000 of the readings ``[N]`` of some series;
+    missing ones are passed over. 0 = so often that nothing is to be made of it.
+    """
+    counts = []
+    for part in parts:
+        known = part[~np.isnan(part)]
+        places = np.arange(len(known))
+        begins = np.concatenate([[True], known[1:] != known[:-1]])[: len(known)]
+        counts.append(places - np.maximum.accumulate(np.where(begins, places, 0)) + 1)
+    found = np.concatenate(counts)
+    most = int(np.quantile(found, 1 - _RARE_REPEATS, method="higher")) if len(found) else 0
+    return most if most <= _MOST_REPEATS else 0
 
 
 def _changes(readings: list[NDArray[Any]], lag: int) -> Doubles:

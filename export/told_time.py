@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,8 +12,11 @@ from pydantic import ValidationError
 from ostinato.export.errors import ExportError
 from ostinato.export.version_directory import Exported
 from ostinato.service.artifact.manifest import Manifest
+from ostinato.service.artifact.series_time import SeriesTime
 
 LOCAL_CLOCK = "its times are those of a local clock, so sessions take no times ('at'): --zone tells which clock"
+
+TOLD_BY = "--time-step, --zone, --origin and --interval"
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,45 @@ class ToldTime:
 
     ``step``: in words, as ``1 hour``. ``zone``: an IANA name. ``interval``: of an irregular series, the feature that
     holds the time since the step before, and perhaps its unit and what it is at first: ``FEATURE[:UNIT[:FIRST]]``.
+    ``origin``: a step by the zone's clock; months that begin with the last of one end with each. ``max_fill``: how many
+    steps are filled in; None = as many as ever.
     """
 
     step: str = ""
     zone: str = ""
     interval: str = ""
+    origin: str = ""
+    max_fill: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is told."""
-        return not (self.step or self.zone or self.interval)
+        return self == ToldTime()
+
+    def check(self) -> None:
+        """Refuse what cannot be, before anything is exported.
+
+        Raises:
+            ExportError: says what.
+        """
+        step = self.step or ("" if self.interval else "1 day")
+        try:
+            SeriesTime(step=step, **self.members())
+        except ValidationError as error:
+            raise ExportError(f"{faults_of(error)} ({TOLD_BY} tell it)") from error
+
+    def members(self) -> dict[str, Any]:
+        """What the manifest has of it, whatever the training found."""
+        members: dict[str, Any] = {"zone": self.zone}
+        if self.interval:
+            members["interval"] = _interval(self.interval)
+        if self.origin:
+            origin = _origin(self.origin)
+            is_end = origin.day == monthrange(origin.year, origin.month)[1]
+            members |= {"origin": origin, "day": 31 if is_end else 0}
+        if self.max_fill is not None:
+            members["max_fill_steps"] = self.max_fill
+        return members
 
 
 def with_time(exported: Exported, told: ToldTime) -> Exported:
@@ -48,24 +82,23 @@ def with_time(exported: Exported, told: ToldTime) -> Exported:
         if told.is_empty:
             return _noted(exported, LOCAL_CLOCK)
         raise ExportError("the training's times are those of a local clock: --zone tells which, as Europe/Berlin")
-    time: dict[str, Any] = {"zone": told.zone, "calendar": trained.get("calendar", {})}
+    time: dict[str, Any] = {"calendar": dict(trained.get("calendar", {}))}
+    if not told.step or told.step == step:
+        time |= {key: trained[key] for key in ("origin", "day") if key in trained}
+    time |= told.members()
     if told.interval:
-        time["interval"] = _interval(told.interval)
         time["calendar"].pop(time["interval"]["feature"], None)
     if told.step or not told.interval:
         time["step"] = told.step or step or ""
-    if not told.step or told.step == step:
-        time |= {key: trained[key] for key in ("origin", "day") if key in trained}
     members = {**exported.manifest.model_dump(), "time": time}
     members.pop("batch_invariant", None)  # which follows from the promise
     try:
         manifest = Manifest(**members)
     except ValidationError as error:
-        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+        faults = faults_of(error)
         if told.is_empty:
             return _noted(exported, f"sessions take no times ('at'): {faults}")
-        told_by = "--time-step, --zone and --interval"
-        raise ExportError(f"{faults} ({told_by} tell it); the version was exported without a time") from error
+        raise ExportError(f"{faults} ({TOLD_BY} tell it); the version was exported without a time") from error
     manifest.write(exported.directory)
     proof = replace(exported.proof, notes=tuple(note for note in exported.proof.notes if note != LOCAL_CLOCK))
     return replace(exported, manifest=manifest, proof=proof)
@@ -89,6 +122,21 @@ def _interval(text: str) -> dict[str, Any]:
         except ValueError as error:
             raise ExportError(f"--interval {text}: {first!r} is no number; write FEATURE:UNIT:FIRST") from error
     return interval
+
+
+def _origin(text: str) -> datetime:
+    try:
+        origin = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ExportError(f"--origin {text}: it is no time as 2026-01-05 or 2026-01-05T06:00") from error
+    if origin.tzinfo is not None:
+        raise ExportError(f"--origin {text}: it is told by the clock of --zone, without an offset")
+    return origin
+
+
+def faults_of(error: ValidationError) -> str:
+    """What is wrong, in one line."""
+    return "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
 
 
 def _noted(exported: Exported, note: str) -> Exported:

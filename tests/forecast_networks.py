@@ -22,6 +22,8 @@ LAGS = (2, 4)
 SCORES = (0.25, 0.5, 1.0, 2.0)
 CHANGES = ((0.5, 1.0, 1.5, 3.0), (0.75, 1.25, 2.0, 4.0))
 SCALES = ((1.0, 1.0, 1.0, 1.0), (1.5, 1.25, 1.25, 1.0), (1.25, 1.5, 1.0, 1.0), (0.5, 1.5, 1.0, 2.0))
+MOST_REPEATS = 2
+"""Drawn loads never repeat, so what is counted here is that it is kept."""
 ALARM = {"begin": 0.9, "end": 0.5}
 CROSSINGS = ({"feature": "load", "above": 2.0, "until": 1.0}, {"feature": "load", "below": -1.5})
 FEATURES = {
@@ -40,7 +42,15 @@ def calibration(*, lags: bool = True) -> dict[str, Any]:
         "raises": [math.exp(RATE * level) for level in LEVELS],
         "lowers": [math.exp(-RATE * (1 - level)) for level in LEVELS],
         "lags": LAGS if lags else (),
-        "targets": [{"name": "load", "scores": SCORES, "changes": CHANGES if lags else (), "scales": SCALES}],
+        "targets": [
+            {
+                "name": "load",
+                "scores": SCORES,
+                "changes": CHANGES if lags else (),
+                "scales": SCALES,
+                "most_repeats": MOST_REPEATS,
+            }
+        ],
         "alarm": ALARM,
         "crossings": CROSSINGS,
     }

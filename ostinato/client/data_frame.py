@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -107,6 +108,14 @@ def library_of(given: Any) -> Any:
 def new_frame(library: Any, columns: Mapping[str, Any]) -> Any:
     """A data frame of a library that ``library_of`` found."""
     return library.DataFrame(dict(columns))
+
+
+def moments_column(library: Any, moments: Sequence[datetime | None], zone: str) -> Any:
+    """Moments, each with its offset, as a column of a library's, by a zone's clock; None is missing."""
+    if library.__name__ == "pandas":
+        return library.to_datetime(list(moments), utc=True).tz_convert(zone)
+    at_utc = [None if moment is None else moment.astimezone(UTC) for moment in moments]
+    return library.Series(at_utc, dtype=library.Datetime("us", "UTC")).dt.convert_time_zone(zone)
 
 
 def _is_missing(value: Any) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from ostinato.client.data_frame_verbs import DataFrameVerbs
 from ostinato.client.exchange import Plan
+from ostinato.client.forecasts import ForecastOptions
 
 Result = TypeVar("Result")
 
@@ -51,9 +52,12 @@ class DataFrameMethods:
         known_future: Any = None,
         id: str = "station",  # noqa: A002
         time: str | None = None,
+        **options: Unpack[ForecastOptions],
     ) -> Any:
         """Look ahead in a session for each id; returns a frame with ``horizon`` rows for each."""
-        plan = self._data_frames.forecast(model, ids, horizon, known_future=known_future, id=id, time=time)
+        plan = self._data_frames.forecast(
+            model, ids, horizon, known_future=known_future, options=options, id=id, time=time
+        )
         return self._run(plan)
 
     def _run(self, plan: Plan[Result], /) -> Result:
@@ -127,20 +131,26 @@ class AsyncDataFrameMethods:
         known_future: Any = None,
         id: str = "station",  # noqa: A002
         time: str | None = None,
+        **options: Unpack[ForecastOptions],
     ) -> Any:
         """Look ahead in a session for each id. Returns a frame with ``horizon`` rows for each: ``id``, ``time``,
-        ``ahead`` (1, 2, ...), and the outputs by their names.
+        ``ahead`` (1, 2, ...), the outputs by their names, and what the options ask for: ``lower_80`` and ``upper_80``
+        of ``level=80``, ``quantile_0.1`` of ``quantiles=0.1``; of several targets, behind its name.
 
         Args:
             ids: a frame with a column ``id``, such a column, or a list; each is asked once.
             known_future: a frame with what is known of the steps ahead, ``horizon`` rows for each id, or for all alike
                 where it has no column ``id``; inputs that it has no column of are missing.
-            time: its column with the times of these steps.
+            time: its column with the times of these steps, which are held to those that the service tells; without
+                ``known_future``, what the column is called that has these.
+            options: ``level``, ``quantiles``, and the ``seed`` where these are taken from sample paths.
 
         Raises:
             RowsFailed: some sessions gave no forecast; it has the frame with all others, and ``rows`` counts ids.
         """
-        plan = self._data_frames.forecast(model, ids, horizon, known_future=known_future, id=id, time=time)
+        plan = self._data_frames.forecast(
+            model, ids, horizon, known_future=known_future, options=options, id=id, time=time
+        )
         return await self._run(plan)
 
     async def _run(self, plan: Plan[Result], /) -> Result:

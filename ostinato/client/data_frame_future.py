@@ -15,6 +15,9 @@ class KnownFuture:
     """The steps ahead of some ids, the first ``horizon`` rows of each. Columns that are no input of the model, or that
     it forecasts itself, are passed over.
 
+    Attributes:
+        has_moments: whether it has the times of the steps ahead.
+
     Raises:
         InputError: it has too few rows of an id, or nothing that the model takes; a value cannot be read.
     """
@@ -33,9 +36,8 @@ class KnownFuture:
         self._rows: dict[str, list[int]] = {}
         self._values: dict[str, list[Any]] = {}
         self._moments: list[Any] = []
+        self.has_moments = frame is not None and time is not None
         if frame is None:
-            if time is not None:
-                raise InputError(f"the time {time!r} of the steps ahead stands in known_future: give that, too")
             return
         given = GivenDataFrame(frame)
         names = [name for name in shape.known_features if name in given]
@@ -52,10 +54,14 @@ class KnownFuture:
         self._values = {name: rows.column(name, parts[name]).tolist() for name in names}
         self._moments = [] if time is None else given.values(time)
 
-    def values(self, name: Any) -> dict[str, list[Any]]:
-        """Feature -> its values at the steps ahead of an id."""
-        rows = self._rows.get(id_text(name), [])
-        return {feature: [values[row] for row in rows] for feature, values in self._values.items()}
+    def alike(self, names: Sequence[Any]) -> list[tuple[dict[str, list[Any]], list[int]]]:
+        """What is known of the future, feature -> its values, and the places of the ids of which just that is known."""
+        found: dict[str, tuple[dict[str, list[Any]], list[int]]] = {}
+        for place, name in enumerate(names):
+            rows = self._rows.get(id_text(name), [])
+            known = {feature: [values[row] for row in rows] for feature, values in self._values.items()}
+            found.setdefault(repr(known), (known, []))[1].append(place)
+        return list(found.values())
 
     def moments(self, name: Any) -> list[Any]:
         """The times of the steps ahead of an id."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import pairwise
@@ -168,14 +168,22 @@ def _moment(row: int, value: Any, name: str) -> Any:
 
 
 def _in_order(rows: Sequence[int], times: Sequence[Any], owner: str) -> list[int]:
+    moments = {row: _instant(times[row]) for row in rows}
     try:
-        ordered = sorted(rows, key=lambda row: times[row])
+        ordered = sorted(rows, key=lambda row: moments[row])
     except TypeError as error:
         raise InputError(f"{owner}some of its times have an offset from UTC, and some have none") from error
     for before, row in pairwise(ordered):
-        if times[before] == times[row]:
+        if moments[before] == moments[row]:
             raise InputError(f"{owner}rows {before} and {row} are of the same time, {times[row]}")
     return ordered
+
+
+def _instant(time: Any) -> Any:
+    """A time as it is compared with others: Python takes two of one zone for the same when its clock shows the same,
+    also in the hour that it shows twice.
+    """
+    return time.astimezone(UTC) if isinstance(time, datetime) and time.tzinfo is not None else time
 
 
 def _lacks(row: int, name: str) -> InputError:

@@ -4,7 +4,7 @@ whichever are fewer; a row that fails holds up its own session and no other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +21,8 @@ from ostinato.errors import CommandError, RowsFailed, SeqConflict, ServiceError,
 
 WAVE_ROWS = 1000
 CHUNK_STEPS = 250
+LISTED_FOR = 25
+"""Sessions to be looked up for which a page of all is asked: it takes about as long as so many looks."""
 _MAY_BE_ONE_ROW = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 """Refusals of which fewer rows may be free; nothing of the request was applied."""
 _OF_A_SESSION = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE, *_MAY_BE_ONE_ROW)
@@ -73,8 +75,9 @@ class FrameSteps:
         """
         queues = self._rows.positions
         try:
+            listed = yield from self._listed(queues)
             for session_id in queues:
-                yield from self._look_up(session_id)
+                yield from self._look_up(session_id, listed.get(session_id))
             self._is_sent = True
             longest = max(map(len, queues.values()), default=0)
             num_chunks = sum(-(-len(rows) // CHUNK_STEPS) for rows in queues.values())
@@ -98,12 +101,25 @@ class FrameSteps:
             for start in range(0, len(rows), CHUNK_STEPS):
                 yield from self._chunk(session_id, rows[start : start + CHUNK_STEPS])
 
-    def _look_up(self, session_id: str) -> Plan[None]:
+    def _listed(self, session_ids: Iterable[str]) -> Plan[dict[str, SessionInfo]]:
+        """Those of many sessions that the model's first pages have, so that most are not asked for one by one."""
+        wanted = {session_id for session_id in session_ids if not self._seq.get(session_id)}
+        found: dict[str, SessionInfo] = {}
+        cursor: str | None = None
+        for _ in range(len(wanted) // LISTED_FOR):
+            page = yield from self._verbs.page(self._model, cursor)
+            found |= {info.session_id: info for info in page.sessions if info.session_id in wanted}
+            cursor = page.next_cursor
+            if cursor is None or len(found) == len(wanted):
+                break
+        return found
+
+    def _look_up(self, session_id: str, listed: SessionInfo | None) -> Plan[None]:
         """Learn how many steps a session has, unless it was said."""
         if self._seq.get(session_id):
             return
         try:
-            found = yield from self._verbs.look(session_id)
+            found = listed or (yield from self._verbs.look(session_id))
         except ServiceError as error:
             if error.code == ENDED[0] and self._create_missing:
                 self._seq[session_id] = 0

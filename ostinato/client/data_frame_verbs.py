@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ostinato.client.answers import RowError, SessionInfo
 from ostinato.client.arrays import Outputs
-from ostinato.client.data_frame import GivenDataFrame, library_of, new_frame
+from ostinato.client.data_frame import GivenDataFrame, library_of
 from ostinato.client.data_frame_answers import AnswerColumns
+from ostinato.client.data_frame_forecasts import FrameForecasts
 from ostinato.client.data_frame_future import KnownFuture
 from ostinato.client.data_frame_rows import FrameRows, id_text, split_rows
 from ostinato.client.data_frame_steps import FrameSteps
 from ostinato.client.exchange import Exchanges, Plan
+from ostinato.client.forecasts import ForecastOptions
 from ostinato.client.shapes import KnownModels, ModelTensors
 from ostinato.client.verbs import Verbs
-from ostinato.errors import InputError, RowsFailed, ServiceError, UnexpectedAnswer
+from ostinato.errors import InputError
 
 PREDICT_ROWS = 20_000
 """Rows of one request, unless one sequence is longer."""
-AHEAD = "ahead"
-"""The column of a forecast that counts the steps ahead, from 1."""
-_OF_ONE_SESSION = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY)
-_RUN_FAILED = "run_failed"
 
 
 class DataFrameVerbs:
@@ -100,6 +93,7 @@ class DataFrameVerbs:
         horizon: int,
         *,
         known_future: Any,
+        options: ForecastOptions,
         id: str,  # noqa: A002
         time: str | None,
     ) -> Plan[Any]:
@@ -116,29 +110,8 @@ class DataFrameVerbs:
             raise InputError(
                 "give the ids as a column of a data frame, so that there is a kind of frame to answer with"
             )
-        answers = AnswerColumns(shape, len(names) * horizon, [id, AHEAD] + ([time] if time else []))
-        errors: dict[int, RowError] = {}
-        for place, name in enumerate(names):
-            session = SessionInfo(id_text(name), model, "", 0, None, None)
-            try:
-                outputs = yield from self._verbs.forecasts.one(session, horizon, future.values(name), {})
-            except ServiceError as error:
-                is_one_s = error.status in _OF_ONE_SESSION or error.code == _RUN_FAILED
-                if not is_one_s or isinstance(error, UnexpectedAnswer):
-                    raise
-                errors[place] = RowError(place, error.code, str(error))
-                continue
-            answers.put(range(place * horizon, (place + 1) * horizon), _of_all_steps(outputs, shape, horizon))
-        columns: dict[str, Any] = {id: [name for name in names for _ in range(horizon)]}
-        if time is not None:
-            columns[time] = [moment for name in names for moment in future.moments(name)]
-        columns[AHEAD] = np.tile(np.arange(1, horizon + 1), len(names))
-        frame = new_frame(library, columns | answers.columns())
-        if errors:
-            first = next(iter(errors.values()))
-            detail = f"{len(errors)} of {len(names)} sessions gave no forecast; {names[first.row]!r}: {first.detail}"
-            raise RowsFailed(detail, frame, tuple(errors.values()), {})
-        return frame
+        forecasts = FrameForecasts(self._verbs, model, shape, names, horizon, future, options, id=id, time=time)
+        return (yield from forecasts.run(library))
 
     def _shape(self, model: str, version: str | None) -> Plan[ModelTensors]:
         shape = yield from self._models.of(model, version or "")
@@ -181,9 +154,3 @@ def _put_sequence(answers: AnswerColumns, shape: ModelTensors, rows: Sequence[in
     named = outputs if isinstance(outputs, dict) else {shape.outputs[0].name: outputs}
     for part, made in named.items():
         answers.put_part(part, rows[-len(made) :], made)
-
-
-def _of_all_steps(outputs: Outputs, shape: ModelTensors, horizon: int) -> Outputs:
-    """Outputs of a forecast, a row for each step; one that is made once is the same in all."""
-    named: Mapping[str, NDArray[Any]] = outputs if isinstance(outputs, dict) else {shape.outputs[0].name: outputs}
-    return {name: np.repeat(made, horizon // len(made), axis=0) for name, made in named.items()}

@@ -10,6 +10,7 @@ from ostinato.client.answers import SessionInfo, read
 from ostinato.client.arrays import Outputs, to_json
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, unexpected
 from ostinato.client.forecasts import (
+    Forecast,
     ForecastOptions,
     Known,
     ManyForecasts,
@@ -34,6 +35,13 @@ class ForecastVerbs:
 
     def one(self, session: SessionInfo, horizon: int, known_future: Known, options: ForecastOptions) -> Plan[Outputs]:
         """Look ahead from a session: the outputs, or a ``Forecast`` where there are options."""
+        made = yield from self.whole(session, horizon, known_future, options)
+        return made if options else made.outputs
+
+    def whole(
+        self, session: SessionInfo, horizon: int, known_future: Known, options: ForecastOptions
+    ) -> Plan[Forecast]:
+        """Look ahead from a session, with its times."""
         session_id, body = session.session_id, forecast_body(horizon, known_future, options)
         answer = yield from self._post(session_path(session_id, "/forecast"), body)
         made = read(answer, lambda members: forecast_of_session(members, session_id, body))
@@ -44,7 +52,7 @@ class ForecastVerbs:
                     shape.check(made.outputs, horizon, of_forecast=True)
                 except ValueError as error:
                     raise unexpected(answer, str(error)) from error
-        return made if options else made.outputs
+        return made
 
     def many(
         self, model: str, session_ids: Sequence[str], horizon: int, known_future: Known, options: ForecastOptions

@@ -93,9 +93,9 @@ def forecast_of(members: Mapping[str, Any], body: Mapping[str, Any]) -> Forecast
         _check(made.ndim >= 2 and len(made) in numbers, f"its outputs are not those of {horizon} steps")
     intervals = {}
     for level in body.get("level", ()):
-        ends = members["intervals"][f"{level:g}"]
+        ends = members["intervals"][name_of(level)]
         intervals[level] = Interval(*(_ahead(ends[name], (horizon,)) for name in ("lower", "upper")))
-    quantiles = {each: _ahead(members["quantiles"][f"{each:g}"], (horizon,)) for each in body.get("quantiles", ())}
+    quantiles = {each: _ahead(members["quantiles"][name_of(each)], (horizon,)) for each in body.get("quantiles", ())}
     samples: Outputs = None
     if (number := body.get("num_samples")) is not None:
         samples = _ahead(members["samples"], (number, horizon))
@@ -124,6 +124,12 @@ def many_forecasts(members: Mapping[str, Any], body: Mapping[str, Any]) -> ManyF
     _check(failed == {error.row for error in errors}, "its errors are not each of a row without a forecast")
     forecasts = tuple(None if told is None else forecast_of(told, body) for told in rows)
     return ManyForecasts(tuple(session_ids), forecasts, errors)
+
+
+def name_of(number: float) -> str:
+    """A level or a probability as the service calls it: in the fewest digits that tell it from all others."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
 
 
 def _ahead(numbers: Any, shape: tuple[int, ...]) -> Outputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from ostinato.client.arrays import Outputs
 from ostinato.client.exchange import ClientRequest, Exchanges, Plan, unexpected
 from ostinato.client.retry import ServiceAnswer
 from ostinato.errors import ServiceError
+from ostinato.tables.steps import NEAR, TimeStep
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class ModelTensors:
         is_framed: whether it answers once a frame.
         known_features: those whose future a forecast may be told.
         made_features: those that a step's time tells, and that need not be sent with it; None = steps have no times.
+        zone: whose clock tells their times. near: by how much a time may be off its step's.
     """
 
     inputs: tuple[TensorShape, ...]
@@ -91,6 +94,8 @@ class ModelTensors:
     is_framed: bool = False
     known_features: tuple[str, ...] = ()
     made_features: tuple[str, ...] | None = None
+    zone: str = "UTC"
+    near: timedelta = timedelta()
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> ModelTensors:
@@ -101,8 +106,9 @@ class ModelTensors:
         predicted = set((manifest.get("feedback") or {}).values())
         known = tuple(name for part in fed for name in part.features or () if name not in predicted)
         version, is_framed = str(manifest.get("version", "")), bool(manifest.get("framing"))
-        made = _made_features(manifest.get("time"))
-        return cls(groups[0], groups[1], groups[2], delay, version, is_framed, known, made)
+        time = manifest.get("time") or {}
+        made, zone = _made_features(manifest.get("time")), str(time.get("zone") or "UTC")
+        return cls(groups[0], groups[1], groups[2], delay, version, is_framed, known, made, zone, _near(time))
 
     @property
     def gives_one_row(self) -> bool:
@@ -234,6 +240,14 @@ class KnownModels:
             shape.check(outputs, num_rows, of_forecast=of_forecast)
         except ValueError as error:
             raise unexpected(answer, str(error)) from error
+
+
+def _near(time: Mapping[str, Any]) -> timedelta:
+    """By how much a time may be off its step's; none of steps that are not all of one length, or are not known here."""
+    try:
+        return timedelta(microseconds=NEAR * TimeStep.parse(time["step"]).microseconds)
+    except (KeyError, ValueError):
+        return timedelta()
 
 
 def _made_features(time: Mapping[str, Any] | None) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ostinato.commands.horizon_view import horizon_table
 from ostinato.commands.options import (
+    SERIES_OPTION,
     FirstRow,
     GapsOption,
     KnownNames,
@@ -35,7 +36,9 @@ from ostinato.tools.evaluation import EvaluationOptions, season_of
 from ostinato.tools.evaluation import evaluate as evaluate_series
 from ostinato.tools.input_table import InputRows, InputTable
 from ostinato.tools.merged_input import merged_input
+from ostinato.tools.model_shape import told_by_time
 from ostinato.tools.offline_forecasts import OfflineForecaster
+from ostinato.tools.output_place import check_output_place
 from ostinato.tools.service_settings import settings_of_the_service
 from ostinato.tools.tensor_files import read_context
 
@@ -72,7 +75,10 @@ def evaluate(
     gaps: GapsOption = None,
     context: Annotated[
         str,
-        typer.Option(help="What is the same in all steps: an object of JSON, or a file of it.", show_default="none"),
+        typer.Option(
+            help="What is the same in all steps: an object of JSON, or a file of it.",
+            show_default="the first row of each series, by the names of its columns",
+        ),
     ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the scores: .json or .md.", show_default="none")
@@ -105,6 +111,7 @@ def evaluate(
     console = Console(stderr=True)
     if output is not None:
         horizon_report.check_can_write(output, "--output")
+        check_output_place(output, file)
     if ets and not has_ets():
         raise CommandError(install_sentence("--ets", "evaluate"))
     Table(file)  # what is wrong with the file is told before a model is loaded
@@ -118,18 +125,22 @@ def evaluate(
         if unknown := [name for name in split_names(known) if name not in features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(features)}")
         merged = merged_input(inputs)
-        table = InputTable(file, merged, renamed_columns(column), time=split_names(time), gaps=gaps)
+        table = InputTable(
+            file, merged, renamed_columns(column), time=split_names(time), gaps=gaps, series_option=SERIES_OPTION
+        )
         rows, where = _read(table, series, manifest, first, limit or None)
         for name, found in rows.items():
             for warning in found.warnings:
                 _tell(console, f"{file}: {f'{name}: ' if name else ''}{warning}")
+        static = [part.model_dump(mode="json") for part in manifest.context]
         options = EvaluationOptions(
             horizon=horizon,
             num_origins=origins,
             season_steps=season or season_of((merged.get("times") or {}).get("step")),
-            known=split_names(known),
+            known=tuple(dict.fromkeys([*split_names(known), *told_by_time(manifest.model_dump(mode="json"))])),
             with_ets=has_ets() if ets is None else ets,
             context=read_context(context),
+            contexts={} if context else table.contexts(static, series),
         )
         scores, num_origins = evaluate_series(forecaster, inputs, rows, options, report)
     if ets is None and not has_ets():

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from ostinato.commands.export_view import export_summary, proof_table
 from ostinato.commands.options import split_names
 from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
 
 if TYPE_CHECKING:
     from ostinato.export.version_directory import Exported
-    from ostinato.service.artifact.decoder import Decoder
-    from ostinato.service.artifact.tensors import Input, Output
-
-MAX_SHOWN_NAMES = 12
 
 
 def export(
@@ -146,10 +142,29 @@ def export(
         str,
         typer.Option(
             help="Whose clock and calendar the times and their features are of: Europe/Berlin.",
-            metavar="ZONE",
+            metavar="NAME",
             show_default="UTC",
         ),
     ] = "",
+    origin: Annotated[
+        str,
+        typer.Option(
+            help="A step by that clock, where steps are not those of midnight and of the first: 2026-01-05 has weeks "
+            "begin on Mondays, 2026-01-31 has months end.",
+            metavar="TIME",
+            show_default="as in training",
+        ),
+    ] = "",
+    max_fill: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=100_000,
+            help="How many steps that nobody sent are put in as missing at most, before a chunk and in it.",
+            metavar="N",
+            show_default="1000",
+        ),
+    ] = None,
     interval: Annotated[
         str,
         typer.Option(
@@ -205,7 +220,7 @@ def export(
     require("torch", __name__)
     if bentoml:
         require("bentoml", __name__)
-    from ostinato.export.calibrated import CalibrationOptions, calibrated
+    from ostinato.export.calibrated import CalibrationOptions, calibrated, check_calibration
     from ostinato.export.kept_inputs import keeping_inputs
     from ostinato.export.quantized import make_quantized
     from ostinato.export.runs.registry import export_run
@@ -235,6 +250,11 @@ def export(
         description=description,
         licence=licence,
     )
+    told = ToldTime(time_step, zone, interval, origin, max_fill)
+    told.check()
+    calibration = CalibrationOptions(calibrate, table, alarm, tuple(crossing or ()))
+    if calibrate:
+        check_calibration(source, calibration)
     with progress_bar(console) as bar, _place(repository, check=check) as place:
         report = reporter(bar, f"export and prove {source}")
 
@@ -246,11 +266,11 @@ def export(
             return export_run(Path(source), repository, name=name, version=version, force=force, report=report)
 
         exported = make_quantized(make, place, to=quantize, force=force)
-        exported = with_time(exported, ToldTime(time_step, zone, interval))
+        exported = with_time(exported, told)
         if keep_inputs:
             exported = keeping_inputs(exported, keep_inputs)
         if calibrate:
-            exported = calibrated(exported, source, CalibrationOptions(calibrate, table, alarm, tuple(crossing or ())))
+            exported = calibrated(exported, source, calibration)
     console.print(proof_table(exported, "the graph against the trained network"))
     for note in exported.proof.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
@@ -272,79 +292,3 @@ def _place(repository: Path, *, check: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
-
-
-def proof_table(exported: Exported, title: str) -> Table:
-    """The proof, line by line, and the promise that it led to."""
-    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: {title}")
-    table.add_column("run")
-    table.add_column("sizes")
-    table.add_column("largest difference", justify="right")
-    table.add_column("each row as when alone")
-    for line in exported.proof.lines:
-        table.add_row(line.what, line.sizes, f"{line.max_difference:.1e}", _bits(line.bit_identical))
-    table.add_section()
-    parity = exported.proof.parity
-    table.add_row(
-        "all", f"tolerance {parity.tolerance:g}", f"{parity.max_difference:.1e}", _bits(exported.proof.batch_invariant)
-    )
-    promise = exported.manifest.promise
-    assert promise is not None, "every export has one"
-    table.caption = f"promise {promise}: {exported.manifest.promise_sentence}"
-    return table
-
-
-def _bits(identical: bool) -> str:
-    return "to the bit" if identical else "[yellow]to rounding[/]"
-
-
-def export_summary(exported: Exported, title: str = "") -> Table:
-    """What was exported: its tensors, and what they are called where there are several; titled by its directory."""
-    manifest = exported.manifest
-    table = Table(title=title or str(exported.directory), show_header=False)
-    for given in manifest.inputs:
-        what = "source" if manifest.task == "encoder_decoder" else "input"
-        _add_tensor(table, f"{what} {given.name}" if len(manifest.inputs) > 1 else what, given)
-    for known in manifest.context:
-        _add_tensor(table, f"context {known.name}", known)
-    for made in manifest.outputs:
-        _add_tensor(table, f"output {made.name}" if len(manifest.outputs) > 1 else "output", made)
-    for state in manifest.states:
-        table.add_row(f"state {state.name}", f"{state.dtype} {_shape(state.shape)}")
-    if manifest.decoder is not None:
-        table.add_section()
-        _add_decoder(table, manifest.decoder)
-    for side, vocabulary in manifest.vocabularies.items():
-        table.add_row(f"{side} vocabulary", f"{len(vocabulary.symbols)} symbols")
-    return table
-
-
-def _add_tensor(table: Table, what: str, part: Input | Output) -> None:
-    table.add_row(what, f"{part.dtype} {_shape(part.shape)}")
-    if delay := getattr(part, "delay", 0):
-        table.add_row("", f"speaks of {delay} step{'s' if delay > 1 else ''} before")
-    table.add_row("", _names(part.features))
-
-
-def _add_decoder(table: Table, decoder: Decoder) -> None:
-    if decoder.previous is not None:
-        table.add_row("previous", f"{decoder.previous.dtype} {_shape(decoder.previous.shape)}")
-    _add_tensor(table, "written", decoder.output)
-    for state in decoder.states:
-        table.add_row(f"decoder's state {state.name}", f"{state.dtype} {_shape(state.shape)}")
-    for part in decoder.memory:
-        table.add_row(f"memory {part.name}", f"{part.dtype} {_shape(part.shape)}")
-    if decoder.previous is not None:
-        table.add_row("start", str(decoder.start))
-    if decoder.stop is not None:
-        table.add_row("stop", str(decoder.stop))
-
-
-def _names(features: tuple[str, ...]) -> str:
-    """By commas; a few of them where a vocabulary has lent its symbols."""
-    shown = escape(", ".join(features[:MAX_SHOWN_NAMES]))
-    return shown if len(features) <= MAX_SHOWN_NAMES else f"{shown} and {len(features) - MAX_SHOWN_NAMES} more"
-
-
-def _shape(shape: tuple[int | str, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ostinato.commands.export import export_summary, proof_table
+from ostinato.commands.export_view import export_summary, proof_table
 from ostinato.commands.found_table import found_table
 from ostinato.commands.guard import fork_under_limits, is_forked, run_in_a_fork
 from ostinato.commands.options import split_names

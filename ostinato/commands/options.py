@@ -60,9 +60,11 @@ KnownNames: TypeAlias = Annotated[
     typer.Option(
         "--known",
         help="Inputs whose future a longer forecast may read from the file: hour,TEMP",
-        show_default="none",
+        show_default="what the calendar of the model's times tells",
     ),
 ]
+SERIES_OPTION = "--id {} takes each of them by itself"
+"""What a table of several series is answered with, where a command has the option."""
 GapsOption: TypeAlias = Annotated[
     Gaps | None,
     typer.Option(

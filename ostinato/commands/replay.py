@@ -17,6 +17,7 @@ from ostinato.client.async_client import AsyncClient
 from ostinato.commands.horizon_view import horizon_table
 from ostinato.commands.options import (
     PATIENCE_SECONDS,
+    SERIES_OPTION,
     URL,
     FirstRow,
     GapsOption,
@@ -39,6 +40,7 @@ from ostinato.tables.table import Table
 from ostinato.tools import horizon_report
 from ostinato.tools.input_table import InputRows, InputTable
 from ostinato.tools.model_shape import ModelShape
+from ostinato.tools.output_place import check_output_place
 from ostinato.tools.replay import Replayed, ReplayOptions, replay_each, rows_of_sessions
 from ostinato.tools.replay import replay as replay_rows
 from ostinato.tools.replay_report import scores_of
@@ -119,6 +121,7 @@ def replay(
         check_can_draw(plot)
     if report is not None:
         horizon_report.check_can_write(report, "--report")
+        check_output_place(report, file)
     options = ReplayOptions(
         sessions=sessions,
         offset_rows=offset,
@@ -171,7 +174,10 @@ async def _replay_file(
         shape = ModelShape.of(await client.model(model))
         if unknown := [name for name in options.known if name not in shape.features]:
             raise TableError(f"--known {unknown[0]}: the model's inputs are {', '.join(shape.features)}")
-        table = InputTable(file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps)
+        options = replace(options, known=shape.known_ahead(options.known))
+        table = InputTable(
+            file, shape.model_input, choice.renamed, time=choice.time, gaps=choice.gaps, series_option=SERIES_OPTION
+        )
         first, before, limit = choice.first, choice.warm_up, choice.limit
         read: Mapping[str, InputRows]
         with console.status(f"reading {escape(file.name)}"):
@@ -210,7 +216,7 @@ def _write_report(
         "num_series": len(result.forecasts),
     }
     about |= {"num_origins": sum(len(each.made) for each in result.forecasts), "horizon": options.horizon}
-    about |= {"season_steps": season_steps, "known": list(options.known)}
+    about |= {"season_steps": season_steps, "known": list(shape.known_ahead(options.known))}
     for each in scores:
         console.print(horizon_table(f"{shape.name}/{shape.version}", each))
     horizon_report.write(path, about, scores)

@@ -42,6 +42,7 @@ from ostinato.extras import require
 from ostinato.tables.gaps import Gaps
 from ostinato.tools.backfill.asked import PART_ROWS, OnError
 from ostinato.tools.offline_answers import answers, tensor_answers
+from ostinato.tools.output_place import check_output_place
 from ostinato.tools.sequence_files import (
     WRITTEN,
     SequenceFile,
@@ -157,6 +158,8 @@ def run(
     ostinato run repository/w1/1 readings/ --id device --time at --output answers --ray auto
     """
     require("onnxruntime", __name__)
+    if output is not None:
+        check_output_place(output, file)
     if is_backfill(file, output, id_column, ray):
         _refuse({"--json": as_json, "--gaps": gaps, "--from": first, "--limit": limit, "--align": align}, _OF_ONE)
         _refuse({"--context": context}, "is in columns of the file, by the names of its features")

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from ostinato.tools.backfill.plan import BackfillPlan
 
 
+AS_THEY_STAND = (
+    "--time ordered the rows, and no missing step was put in between them: a session that is told times fills such in, "
+    "so what it answers behind a gap is another number"
+)
+
 IdColumn: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -103,6 +108,7 @@ def run_columns(console: Console, directory: Path, file: Path, output: Path | No
     require("pyarrow", __name__)
     if options.ray:
         require("ray", __name__)
+    from ostinato.service.artifact.manifest import Manifest
     from ostinato.service.catalogue.tried import try_version
     from ostinato.tools.backfill.column_files import find_files
     from ostinato.tools.backfill.finishing import finish
@@ -138,6 +144,8 @@ def run_columns(console: Console, directory: Path, file: Path, output: Path | No
             seconds = clock.monotonic() - begun_at
             total = finish(plan, output, is_folder=bool(options.ray), report=shown.add)
     _tell(console, output, total, seconds)
+    if options.time_column and Manifest.read(directory).time is not None:
+        console.print(f"[yellow]{escape(AS_THEY_STAND)}[/]", highlight=False, soft_wrap=True)
 
 
 def bytes_of(memory: str) -> int:

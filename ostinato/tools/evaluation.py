@@ -5,7 +5,7 @@ of persistence, the seasonal naive forecast and ETS over the same values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class EvaluationOptions:
         known: inputs whose future is read from the table.
         with_ets: whether ETS is fitted, too.
         context: what is the same in all steps of every series.
+        contexts: of series by name, where each has its own.
     """
 
     horizon: int = 24
@@ -51,6 +52,7 @@ class EvaluationOptions:
     known: tuple[str, ...] = ()
     with_ets: bool = False
     context: Any = None
+    contexts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def season_of(step: str | None) -> int:
@@ -97,7 +99,7 @@ def evaluate(
             origins[name],
             options.horizon,
             [_known(rows, features, origin, options) for origin in origins[name]],
-            context=options.context,
+            context=options.contexts.get(name, options.context),
             report=told(name),
         )
         done += len(origins[name])
@@ -145,12 +147,15 @@ def _of_target(
     points = {MODEL: made[:, :, forecaster.features.index(source)], **naive_points(values, origins, horizon, season)}
     quantiles = quantile_features(forecaster.features, source)
     places = [forecaster.features.index(name) for name in quantiles.values()]
+    levels, told = tuple(quantiles), made[:, :, places] if places else None
+    if told is None:
+        levels, told = forecaster.spread(target, made)
     scale = naive_scale(values[: origins[0] + 1], season)
     return TargetForecasts(
         target,
         truth_ahead(values, origins, horizon),
         points,
         np.full(len(origins), scale),
-        tuple(quantiles),
-        made[:, :, places] if places else None,
+        levels,
+        told,
     )

@@ -56,7 +56,10 @@ def _line(scores: HorizonScores, label: str, places: Sequence[int]) -> list[str]
     cells += [f"{skill:.1%}" if skill == skill else "-", _number(mean(scores.rmse[MODEL]))]
     mase = mean(scores.mase[MODEL])
     cells.append("-" if mase != mase else f"{mase:.3f}")
-    return [*cells, f"{mean(scores.coverage):.1%}"] if scores.coverage else cells
+    if scores.coverage:
+        share = mean(scores.coverage)
+        cells.append(f"{share:.1%}" if share == share else "-")
+    return cells
 
 
 def write(path: Path, about: dict[str, Any], scores: Sequence[HorizonScores]) -> None:

@@ -45,7 +45,8 @@ class HorizonScores:
 
     Attributes:
         mase: MAE of errors that are divided by the scale of their series (Hyndman and Koehler, 2006).
-        pinball: the mean over the levels of the model's quantiles; empty where it answers none.
+        pinball: the mean over the levels of the model's quantiles, NaN where it has none so far ahead; empty where it
+            answers none.
         coverage: the part of the values from its lowest to its highest quantile, likewise; and ``nominal``, which it
             should be.
     """
@@ -99,9 +100,10 @@ def score(forecasts: TargetForecasts) -> HorizonScores:
     if forecasts.quantiles is not None and len(forecasts.levels) > 1:
         quantiles, levels = forecasts.quantiles, np.array(forecasts.levels)
         gaps = truth[..., None] - quantiles
-        pinball = _mean(np.maximum(levels * gaps, (levels - 1) * gaps).mean(axis=-1), scored)
+        known = scored & ~np.isnan(quantiles).any(axis=-1)
+        pinball = _mean(np.maximum(levels * gaps, (levels - 1) * gaps).mean(axis=-1), known)
         inside = (quantiles[..., 0] <= truth) & (truth <= quantiles[..., -1])
-        coverage = _mean(inside.astype(np.float64), scored)
+        coverage = _mean(inside.astype(np.float64), known)
         nominal = float(np.round(levels[-1] - levels[0], 12))
     count = [int(number) for number in scored.sum(axis=0)]
     return HorizonScores(forecasts.target, count, mae, rmse, mase, pinball, coverage, nominal)

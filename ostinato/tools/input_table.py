@@ -54,6 +54,8 @@ class InputTable:
         renamed: feature, or time column of the training -> the column that holds it, where that has another name.
         time: the columns that tell when a row was; empty = those of the training, or what is called like it.
         gaps: what is done about steps that no row is there for; None = as in the training, else they are put in.
+        series_option: how a user says which column tells series apart, with ``{}`` in its place; empty = there is no
+            way to.
 
     Raises:
         InputError: the file cannot be read. TableError: it lacks a column.
@@ -67,10 +69,11 @@ class InputTable:
         *,
         time: Sequence[str] = (),
         gaps: Gaps | None = None,
+        series_option: str = "",
     ) -> None:
         self.table = Table(path)
         self._columns = _find_columns(self.table, model_input, dict(renamed or {}))
-        self._times = InputTimes(self.table, model_input, renamed or {}, time, gaps)
+        self._times = InputTimes(self.table, model_input, renamed or {}, time, gaps, series_option)
 
     def read(self, *, first: str = "", before: int = 0, limit: int | None = None) -> InputRows:
         """The rows from ``first`` on, at most ``limit``, and up to ``before`` ahead of them; steps without one count.
@@ -106,6 +109,30 @@ class InputTable:
                 found[name] = self._laid_out(*self._rows(counted, first, before, limit), before, limit)
         if not found:
             raise TableError(f"{self.table.path}: there is no row from {first or 'the first'} on")
+        return found
+
+    def contexts(self, parts: Sequence[Mapping[str, Any]], series: str = "") -> dict[str, dict[str, Any]]:
+        """What is the same in all steps of each series, by its name: the cells of its first row, by the names of a
+        model's context. Of a tensor that the table has no columns of, or not all, nothing is told.
+
+        Args:
+            parts: entries of the manifest's context. series: the column that tells series apart; empty = it is one.
+        """
+        header, found = self.table.header, {}
+        told = [part for part in parts if _is_flat(part) and all(name in header for name in part["features"])]
+        place = self.table.position(series) if series else None
+        for row in self.table.rows() if told else ():
+            name = "" if place is None else row.cells[place]
+            if name not in found:
+                found[name] = {
+                    part["name"]: [
+                        _cell(row.cells[header.index(feature)], is_word=feature in part.get("categories", {}))
+                        for feature in part["features"]
+                    ]
+                    for part in told
+                }
+                if place is None:
+                    break
         return found
 
     def _laid_out(self, rows: list[_NumberedRow], num_ahead: int, before: int, limit: int | None) -> InputRows:
@@ -216,6 +243,20 @@ class _UnknownWords:
             f"column {name!r}: {self.num_cells:,} {hold} that the model does not know, as {self.first!r} in line "
             f"{self.line}; to the model they are missing values, as in its training"
         )
+
+
+def _is_flat(part: Mapping[str, Any]) -> bool:
+    """Whether a tensor is a row of numbers with names, or one of them."""
+    return bool(part["features"]) and sum(isinstance(axis, int) for axis in part["shape"]) <= 1
+
+
+def _cell(text: str, *, is_word: bool) -> float | str | None:
+    """A cell as a client would send it; a number among words is one of them."""
+    if text in MISSING_WORDS:
+        return None
+    with contextlib.suppress(ValueError):
+        return text if is_word else float(text)
+    return text
 
 
 def _find_columns(table: Table, model_input: Mapping[str, Any], renamed: dict[str, str]) -> list[_InputColumn]:

@@ -26,6 +26,7 @@ class InputTimes:
         renamed: column of the training -> the column in its place.
         names: of the time columns; empty = those of the training, or those that are called like it.
         gaps: what is done about steps without a row; None = as in the training, else they are put in.
+        series_option: how a user says which column tells series apart; see ``InputTable``.
 
     Raises:
         TableError: a column that was named is not there.
@@ -38,6 +39,7 @@ class InputTimes:
         renamed: Mapping[str, str],
         names: Sequence[str] = (),
         gaps: Gaps | None = None,
+        series_option: str = "",
     ) -> None:
         self._table = table
         trained: Mapping[str, Any] = model_input.get("times") or {}
@@ -54,6 +56,7 @@ class InputTimes:
             gaps=gaps or trained.get("gaps", "fill"),
             step=None if step is None else _step(step),
             gaps_option="--gaps {}",
+            series_option=series_option,
             step_owner="" if step is None else " of the model",
             may_fill=bool(model_input.get("missing")),
         )

@@ -18,6 +18,7 @@ class ModelShape:
         model_input: of several inputs, one with the features of all (``merged_input``).
         features, outputs: of all inputs and outputs, in their order.
         inputs, context: entries of the manifest.
+        told_by_time: see ``told_by_time``.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelShape:
     feedback: dict[str, str]
     inputs: tuple[Mapping[str, Any], ...] = ()
     context: tuple[Mapping[str, Any], ...] = ()
+    told_by_time: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> ModelShape:
@@ -53,8 +55,21 @@ class ModelShape:
             dict(manifest["feedback"]),
             inputs,
             tuple(manifest.get("context", ())),
+            told_by_time(manifest),
         )
+
+    def known_ahead(self, named: Sequence[str]) -> tuple[str, ...]:
+        """The features whose future a forecast is told: those that are named, and what the steps' times tell."""
+        return tuple(dict.fromkeys([*named, *self.told_by_time]))
 
     def steps(self, rows: Sequence[Sequence[Any]]) -> Any:
         """Steps of all features, as a session takes them."""
         return split_steps(self.inputs, rows) if len(self.inputs) > 1 else rows
+
+
+def told_by_time(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The features of the steps ahead that a calendar tells, where a forecast is fed back: a session that was told
+    times knows them, so a table's forecasts are told them, too.
+    """
+    is_fed_back = bool(manifest.get("feedback")) and not manifest.get("decoder")
+    return tuple((manifest.get("time") or {}).get("calendar", ())) if is_fed_back else ()

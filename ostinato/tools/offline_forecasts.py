@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LANES = 32
 """Forecasts of a decoder that run together, where they may."""
 
+SPREAD_LEVELS = (0.1, 0.9)
+"""Of the interval that is scored of a model that answers a mean and a spread."""
+
 KnownFutures: TypeAlias = Sequence[Mapping[str, Sequence[Any]]]
 
 
@@ -35,19 +38,46 @@ class OfflineForecaster:
         from ostinato.service.inference.prediction import ForecastPlan
 
         self._loaded, self.manifest = loaded, loaded.manifest
+        self._features = [feature for part in self.manifest.outputs for feature in part.features]
         self.sources = {target: source for source, target in self.manifest.feedback.items()}
         self._plan: ForecastPlan | None = None
+        self._num_steps: int | None = None
+        if not self.sources and loaded.generator is None and self._answers_at_once():
+            return
         try:
             if loaded.generator is None or not self.sources:
                 self._plan = ForecastPlan(self.manifest)
         except InvalidInput as error:
             raise CommandError(str(error)) from error
-        self._features = [feature for part in self.manifest.outputs for feature in part.features]
+
+    def _answers_at_once(self) -> bool:
+        """Whether each step answers several steps ahead and nothing is fed back; its sources are noted, then."""
+        inputs = {feature for part in self.manifest.inputs for feature in part.features}
+        told = [each for each in self.manifest.forecasts if each.num_steps > 1 and each.name in inputs]
+        self.sources = {each.name: self._features[int(each.places[0, each.point])] for each in told}
+        self._num_steps = min((each.num_steps for each in told), default=None)
+        return bool(told)
 
     @property
     def features(self) -> list[str]:
         """Of the outputs."""
         return list(self._features)
+
+    def spread(self, target: str, made: NDArray[Any]) -> tuple[tuple[float, ...], NDArray[np.float64] | None]:
+        """The levels and quantiles ``[n, H, Q]`` of the distribution that outputs ``[n, H, O]`` tell of a target: by a
+        mean and a spread, or counts; none of another. Of what is fed back the network speaks one step ahead alone, and
+        further on they are NaN: there the service draws sample paths.
+        """
+        from ostinato.service.inference.spread import own_quantiles
+
+        told = next((each for each in self.manifest.forecasts if each.name == target), None)
+        if told is None or told.kind in ("point", "quantiles"):
+            return (), None
+        num_steps = made.shape[1] if self._plan is None or told.num_steps > 1 else 1
+        quantiles = np.full((*made.shape[:2], len(SPREAD_LEVELS)), np.nan)
+        for step in range(num_steps):
+            quantiles[:, step] = own_quantiles(told, made[:, step], SPREAD_LEVELS)
+        return SPREAD_LEVELS, quantiles
 
     def begin(self, context: Any) -> Rows:
         """What a sequence carries at its beginning.
@@ -84,11 +114,14 @@ class OfflineForecaster:
             report: told how many origins are done, of how many.
 
         Raises:
-            InputError: a step is none of the model's. RunFailed: the graph failed.
+            InputError: a step is none of the model's, or it does not answer so many ahead. RunFailed: the graph failed.
         """
         from ostinato.service.engine.recurrent.offline import run_offline
         from ostinato.service.errors import InvalidInput
         from ostinato.service.inputs.rows import to_rows
+
+        if self._num_steps is not None and horizon > self._num_steps:
+            raise InputError(f"--horizon {horizon}: this model answers {self._num_steps} steps ahead")
 
         try:
             rows = to_rows(steps, self.manifest.given, "rows")

@@ -25,12 +25,15 @@ class CalibratedTarget(Part):
     ``changes``: of each lag and the levels, how far they were from the reading so many steps before: likewise.
     ``scales``: at each step ahead and of each level, how many times as far as what is tracked for it
     (``Calibration.basis``) readings were from the forecast.
+    ``most_repeats``: how often in a row the same number was read, but for a few readings; one that comes more often is
+    told as an anomaly, as of a sensor that is stuck. 0 = it is not looked at.
     """
 
     name: str
     scores: tuple[Multiple, ...]
     changes: tuple[tuple[Multiple, ...], ...] = ()
     scales: Annotated[tuple[tuple[Multiple, ...], ...], Field(min_length=1)]
+    most_repeats: Annotated[int, Field(ge=0)] = 0
 
 
 class Alarm(Part):

@@ -21,7 +21,8 @@ class Tracked(NamedTuple):
     Attributes:
         after: what R sessions keep then, ``[R, width]``.
         anomaly: how surprising each reading was, ``[R, n]``: the largest of its targets' scores by their place among
-            the scores before, 0 to 1; NaN where no reading, or no forecast of it, is there.
+            the scores before, 0 to 1, or how often the same number has come in a row, where that is too often; NaN
+            where no reading, or no forecast of it, is there.
         flags: whether an anomaly, and each crossing, goes on after each reading, bool ``[R, n, 1 + C]``.
         before: the same before the first, ``[R, 1 + C]``.
         seen: readings that were scored, of each target, ``[R, n, K]`` bool.
@@ -45,8 +46,8 @@ class Tracker:
 
     A session keeps a row of float64: the tracked numbers ``[1 + G, K, L]``, of scores and of changes over each lag; the
     forecast of the next reading ``[K, 3]`` (its point, and how far it reaches below and above; NaN where there is
-    none); the last readings ``[M, K]``, as many as the longest lag; and whether an anomaly and each crossing goes on
-    ``[1 + C]``.
+    none); the last readings ``[M, K]``, as many as the longest lag; where repeats are counted, the last number that
+    was read, and how often in a row, ``[2, K]``; and whether an anomaly and each crossing goes on ``[1 + C]``.
 
     Args:
         forecasts: of each target of the calibration.
@@ -63,11 +64,14 @@ class Tracker:
         begin = [[target.scores for target in targets]]
         begin += [[target.changes[place] for target in targets] for place in range(len(calibration.lags))]
         self._begin = np.array(begin, np.float64)
-        sizes = [self._begin.size, 3 * self._num_targets, self._num_kept * self._num_targets]
+        self._most_repeats = np.array([target.most_repeats for target in targets], np.float64)
+        num_repeats = 2 * self._num_targets * bool(self._most_repeats.any())
+        sizes = [self._begin.size, 3 * self._num_targets, self._num_kept * self._num_targets, num_repeats]
         ends = np.cumsum(sizes).tolist()
         self._scores, self._forecast = slice(ends[0]), slice(ends[0], ends[1])
-        self._readings, self._flags = slice(ends[1], ends[2]), slice(ends[2], None)
-        self.width = ends[2] + 1 + len(calibration.crossings)
+        self._readings, self._repeats = slice(ends[1], ends[2]), slice(ends[2], ends[3])
+        self._flags = slice(ends[3], None)
+        self.width = ends[3] + 1 + len(calibration.crossings)
         self._least, self._most = self._begin * calibration.least, self._begin * calibration.most
         self._raises, self._lowers = np.array(calibration.raises), np.array(calibration.lowers)
         self._levels = np.array([0.0, *calibration.levels, 1.0])
@@ -79,6 +83,7 @@ class Tracker:
         """The row of a session that has no step."""
         row = np.full(self.width, np.nan)
         row[self._scores], row[self._flags] = self._begin.ravel(), 0.0
+        row[self._repeats.start + self._num_targets : self._repeats.stop] = 0.0
         return row
 
     def numbers_of(self, rows: Doubles) -> Doubles:
@@ -114,9 +119,12 @@ class Tracker:
         tracked, last = self._follow(rows[:, self._scores], np.stack([scores, *changes], axis=2))
         of_scores = tracked[:, :, 0]
         anomaly = np.fmax.reduce(self._places(of_scores, scores), axis=-1)
+        after = np.empty_like(rows)
+        if self._repeats.start < self._repeats.stop:
+            stuck, after[:, self._repeats] = self._stuck(rows[:, self._repeats], readings)
+            anomaly = np.fmax(anomaly, np.fmax.reduce(stuck, axis=-1))
         before = rows[:, self._flags] > 0
         flags = self._flags_after(before, anomaly, limited)
-        after = np.empty_like(rows)
         after[:, self._scores] = last.reshape(num_rows, -1)
         after[:, self._forecast] = forecasts[:, -1].reshape(num_rows, -1)
         after[:, self._readings] = past[:, num_steps:].reshape(num_rows, -1)
@@ -138,6 +146,26 @@ class Tracker:
             current = current * np.where(spread[:, step] > current, self._raises, lowers[:, step])
             current = np.minimum(np.maximum(current, self._least), self._most)
         return along, current
+
+    def _stuck(self, kept: Doubles, readings: Doubles) -> tuple[Doubles, Doubles]:
+        """How anomalous readings ``[R, n, K]`` are by how often the same number has come in a row, NaN where that is
+        not too often; and what is kept of it. A reading that is missing is passed over.
+
+        With most repeats m and level l, the r-th in a row is at 1 - (1 - l) (m / r)^2, as what is beyond the last.
+        """
+        last, count = kept.reshape(len(kept), 2, self._num_targets).transpose(1, 0, 2)
+        counts = np.empty_like(readings)
+        for step in range(readings.shape[1]):
+            reading = readings[:, step]
+            is_known = ~np.isnan(reading)
+            count = np.where(is_known, np.where(reading == last, count + 1.0, 1.0), count)
+            last = np.where(is_known, reading, last)
+            counts[:, step] = np.where(is_known, count, 0.0)
+        most = self._most_repeats
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = 1.0 - (1.0 - self._levels[-2]) * (most / counts) * (most / counts)
+        stuck: Doubles = np.where((counts > most) & (most > 0), places, np.nan)
+        return stuck, np.concatenate([last, count], axis=1)
 
     def _places(self, tracked: Doubles, scores: Doubles) -> Doubles:
         """The place of scores ``[..., K]`` among tracked numbers ``[..., K, L]``, 0 to 1.

@@ -11,6 +11,7 @@ from ostinato.service.artifact.rows import RowLayout
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.inputs.rows import ReadRows
 from ostinato.service.inputs.series_clock import SeriesClock
 from ostinato.service.inputs.timed_rows import TimedRows, no_time_error, read_timed
 from ostinato.service.sessions.blocks import RowAnswers
@@ -18,9 +19,13 @@ from ostinato.service.sessions.blocks import RowAnswers
 
 def layout_of(engine: Engine, inputs: Any, at: object) -> RowLayout[Input]:
     """What the steps of a chunk are: with times they may lack what those tell."""
-    if at is None or engine.series_clock is None:
+    clock = engine.series_clock
+    if at is None or clock is None:
         return engine.given
-    return engine.series_clock.layout(inputs, engine.given)
+    if isinstance(inputs, ReadRows):  # in slices, by what it was found to be then
+        is_sent = clock.sent is not None and inputs.parts == clock.sent.parts
+        return clock.sent if is_sent and clock.sent is not None else engine.given
+    return clock.layout(inputs, engine.given)
 
 
 def is_short(engine: Engine, width: int) -> bool:

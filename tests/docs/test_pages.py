@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from typer.main import get_command
 
-from ostinato.cli import COMMANDS
+from ostinato.cli import COMMANDS, app
 from ostinato.models.networks.layers_recipe import OPTIONS, CellName
 from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 from tests.docs.markdown import PAGES, ROOT, without_blocks
@@ -54,6 +55,23 @@ def test_every_cell_stands_there_with_the_keys_of_its_own() -> None:
 
 def test_every_command_stands_there() -> None:
     assert [cells[0].split()[1].strip("`") for cells in table("Command line")] == list(COMMANDS)
+
+
+def flags_of(command: Any) -> set[str]:
+    """The flags of a command, and of all that are in it."""
+    flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    return flags.union(*(flags_of(inner) for inner in getattr(command, "commands", {}).values()))
+
+
+def test_every_flag_that_a_page_names_is_one_of_a_command() -> None:
+    # typer makes `--ZONE` of an option `zone` whose metavar is ZONE; nobody would find that by its help.
+    group: Any = get_command(app)
+    commands = [group.resolve_command(group.context_class(group), [name])[1] for name in COMMANDS]
+    known = set().union(*map(flags_of, commands))
+    assert [flag for flag in known if flag != flag.lower()] == []
+    # `make ...` has flags of its own, which CONTRIBUTING.md tells.
+    texts = [without_blocks(text) for page, text in TEXTS.items() if page != "CONTRIBUTING.md"]
+    assert {flag for text in texts for flag in re.findall(r"`(--[A-Za-z][\w-]*)", text)} - known == set()
 
 
 def test_what_pip_is_told_to_install_is_this_checkout_with_extras_that_there_are() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ostinato.export.calibrated import LEVELS, CalibrationOptions, calibrated
+from ostinato.export.calibrated import LEVELS, CalibrationOptions, calibrated, check_calibration, most_repeats
 from ostinato.export.errors import ExportError
 from ostinato.export.runs.registry import export_run
 from ostinato.export.version_directory import Exported
@@ -109,9 +109,28 @@ def test_what_does_not_fit_leaves_the_version_as_it_was(tmp_path: Path) -> None:
         (CalibrationOptions(3, table, alarm="much"), "'much' is no number"),
         (CalibrationOptions(3, table, crossings=("level",)), "FEATURE>LIMIT"),
         (CalibrationOptions(3, table, crossings=("rain>3",)), "'rain' is no input feature"),
+        (CalibrationOptions(3, table, crossings=("winds>3",)), "did you mean 'wind'"),
     ):
         with pytest.raises(ExportError, match=words):
             calibrated(version, str(run), options)
+        if options.num_steps == 3:  # what needs no network is told before one is exported
+            with pytest.raises(ExportError, match=words):
+                check_calibration(str(run), options)
+    check_calibration(str(run), CalibrationOptions(3, table, crossings=("wind>3",)))
     with pytest.raises(ExportError, match="only the run of a forecaster"):
         calibrated(version, "my.module:function", CalibrationOptions(3, table))
     assert (version.directory / "model.json").read_bytes() == before
+
+
+def test_how_often_a_number_comes_in_a_row_is_that_of_all_but_one_reading_in_2000() -> None:
+    moving, nan = np.arange(10_000.0), np.nan
+    assert most_repeats([moving]) == 1
+    # Of 20,000 readings ten may come more often. A missing one is passed over: four of a number are at most 4 in a row.
+    moving[50:55] = [3.0, 3.0, nan, 3.0, 3.0]
+    assert most_repeats([moving, np.arange(10_000.0)]) == 1
+    # Four times seven in a row: 4 readings are a seventh, 8 a sixth or more, and 12 a fifth or more.
+    for start in range(100, 500, 100):
+        moving[start : start + 7] = 5.0
+    assert most_repeats([moving, np.arange(10_000.0)]) == 5
+    assert most_repeats([np.zeros(20_000)]) == 0
+    assert most_repeats([np.full(5, nan)]) == most_repeats([np.empty(0)]) == 0

@@ -145,9 +145,34 @@ def test_flags_tell_another_zone_step_or_interval(exported: Exported) -> None:
     )
 
 
+def test_an_origin_says_on_which_day_weeks_begin_and_months_end(exported: Exported) -> None:
+    def next_after(told: ToldTime, text: str) -> str | None:
+        clock = SeriesClock.of(with_time(exported, told).manifest)
+        assert clock is not None
+        return clock.text(int(clock.numbers(text, 1)[0]) + 1)
+
+    assert next_after(ToldTime(step="1 week", origin="2026-01-05"), "2025-12-29") == "2026-01-05T00:00:00Z"
+    assert next_after(ToldTime(step="1 month", origin="2026-02-28"), "2025-12-31") == "2026-01-31T00:00:00Z"
+    assert next_after(ToldTime(step="1 month", origin="2026-01-15"), "2026-02-15") == "2026-03-15T00:00:00Z"
+    berlin = ToldTime(step="6 hours", zone="Europe/Berlin", origin="2026-01-01T01:00")
+    assert next_after(berlin, "2026-07-01T02:00") == "2026-07-01T08:00:00+02:00"
+    few = with_time(exported, ToldTime(max_fill=3)).manifest.time
+    assert few is not None
+    # The training's own step, origin and calendar stay.
+    assert (few.max_fill_steps, few.step, few.origin.minute, set(few.calendar)) == (
+        3,
+        "1 hour",
+        30,
+        {"hour", "weekday"},
+    )
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [
+        (ToldTime(origin="yesterday"), "no time as 2026-01-05"),
+        (ToldTime(origin="2026-01-05T00:00Z"), "without an offset"),
+        (ToldTime(max_fill=-1), "greater than or equal to 0"),
         (ToldTime(zone="Mars/Olympus"), "no time zone"),
         (ToldTime(step="an hour or so"), "not a step"),
         (ToldTime(interval="gap"), "no feature"),
@@ -159,6 +184,9 @@ def test_what_does_not_fit_is_refused_and_leaves_the_version(exported: Exported,
     before = (exported.directory / "model.json").read_bytes()
     with pytest.raises(ExportError, match=why):
         with_time(exported, told)
+    if "feature" not in why:  # which the manifest alone tells; all else is told before anything is exported
+        with pytest.raises(ExportError, match=why):
+            told.check()
     assert (exported.directory / "model.json").read_bytes() == before
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import httpx2
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
 from ostinato.client.async_client import AsyncClient
 from ostinato.client.client import Client
-from ostinato.client.forecasts import Forecast
-from ostinato.errors import ServiceError
+from ostinato.client.forecasts import Forecast, forecast_of
+from ostinato.errors import InputError, RowsFailed, ServiceError
 from tests import forecast_networks
 from tests.forecast_networks import FEATURES, drawn_steps, offline
 from tests.networks import Array
@@ -85,6 +86,13 @@ def test_a_spread_becomes_an_interval(models: Models, http: httpx2.Client) -> No
     assert told["quantiles"] == {"0.3": [pytest.approx(mean + NormalDist().inv_cdf(0.3) * std, abs=1e-9)]}
     assert "samples" not in told
     assert "seed" not in told
+    # Two that are nearly one are two, to the client, too.
+    near = (0.99999951, 0.99999949)
+    told = forecast(http, "gaussian", horizon=1, quantiles=list(near))
+    expected = {each: [pytest.approx(mean + NormalDist().inv_cdf(each) * std, abs=1e-9)] for each in near}
+    assert told["quantiles"] == {str(each): numbers for each, numbers in expected.items()}
+    read = forecast_of(told, {"horizon": 1, "quantiles": list(near)})
+    assert {each: numbers.tolist() for each, numbers in read.quantiles.items()} == expected
 
 
 def test_between_two_quantiles_lies_the_straight_line_and_beyond_them_nothing(
@@ -205,6 +213,19 @@ def test_what_a_model_cannot_say_is_refused_with_what_has_it(http: httpx2.Client
         assert words in refused.json()["detail"]
 
 
+def test_a_frame_has_the_targets_of_a_model_that_answers_several_steps(models: Models) -> None:
+    rows = models.answers("direct")[-1].reshape(2, 3)
+    with Client(models.server.url) as client:
+        with client.session("direct", session_id="several", keep=True) as session:
+            session.step(STEPS)
+        frame = client.forecast_frame("direct", pd.Series(["several"]), 2, level=80)
+    assert frame.columns.tolist() == [
+        "station", "ahead", "load_p10", "load_p50", "load_p90", "lower_80", "upper_80",
+    ]  # fmt: skip
+    assert frame[["load_p10", "load_p50", "load_p90"]].to_numpy().tobytes() == rows.tobytes()
+    assert frame["upper_80"].tolist() == rows[:, 2].tolist()
+
+
 def test_a_model_that_answers_several_steps_forecasts_them(models: Models, http: httpx2.Client) -> None:
     rows = models.answers("direct")[-1].reshape(2, 3).astype(np.float64)
     told = forecast(http, "direct", horizon=2, level=[80], quantiles=[0.5])
@@ -224,6 +245,12 @@ def test_many_sessions_are_forecast_in_one_message(models: Models, http: httpx2.
         options: dict[str, Any] = {"level": 80, "quantiles": [0.25], "num_samples": 4, "seed": 9}
         many = client.forecast_many("quantiles", names, 3, **options)
         alone = client.resume("many4").forecast(3, **options)
+        ids, asked = pd.DataFrame({"station": names}), {**options, "num_samples": None}
+        with pytest.raises(RowsFailed) as failed:
+            client.forecast_frame("quantiles", ids, 3, **asked)
+        by_paths = client.resume("many4").forecast(3, **asked)
+        with pytest.raises(InputError, match="a frame has no place for sample paths"):
+            client.forecast_frame("quantiles", ids, 3, **options)
     assert [error.row for error in many.errors] == [2, 3]
     assert [error.code for error in many.errors] == ["unknown_session", "invalid_input"]
     assert many.forecasts[2] is None
@@ -233,6 +260,13 @@ def test_many_sessions_are_forecast_in_one_message(models: Models, http: httpx2.
     assert np.array_equal(made.outputs, alone.outputs)
     assert np.array_equal(made.samples, alone.samples)
     assert np.array_equal(made.intervals[80.0].upper, alone.intervals[80.0].upper)
+    assert (failed.value.rows, [error.code for error in failed.value.errors]) == ([2, 3], [e.code for e in many.errors])
+    frame = failed.value.frame[-3:]
+    assert frame["station"].tolist() == ["many4"] * 3
+    assert frame["lower_80"].tolist() == by_paths.intervals[80.0].lower.tolist()
+    assert frame["upper_80"].tolist() == by_paths.intervals[80.0].upper.tolist()
+    assert frame["quantile_0.25"].tolist() == by_paths.quantiles[0.25].tolist()
+    assert failed.value.frame["lower_80"].isna().tolist() == [False] * 6 + [True] * 6 + [False] * 3
     sink = pa.BufferOutputStream()
     batch = pa.record_batch({"session_id": pa.array(names)})
     with ipc.new_stream(sink, batch.schema) as writer:

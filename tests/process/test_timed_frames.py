@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx2
 import numpy as np
@@ -24,7 +25,7 @@ from tests.server import ServerProcess, running_server
 from tests.timed_networks import HOURLY
 
 FRAMES: dict[str, Callable[[dict[str, Any]], Any]] = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
-BEGIN = datetime(2025, 10, 24, tzinfo=UTC)
+BEGIN, ZONE = datetime(2025, 10, 24, tzinfo=UTC), ZoneInfo("Europe/Berlin")
 """Shortly before clocks are set back."""
 Hours = dict[str, dict[int, float]]
 """Id -> hour after ``BEGIN`` -> load."""
@@ -232,3 +233,91 @@ async def test_a_session_of_another_version_with_the_same_columns_is_stepped(
         await client.session("few", session_id=f"{name}0", version="1", keep=True).__aenter__()
         made = answers_of(await client.step_frame("few", frame_of("pandas", hours), time="at"))
     assert made == expected_of(folder / "repository" / "few" / "1", hours)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("library", FRAMES)
+async def test_forecasts_of_all_sessions_are_one_request_with_the_times_of_their_steps(
+    server: ServerProcess, name: str, kind: str, library: str
+) -> None:
+    hours: Hours = {f"{name}{owner}": {owner: 1.0, owner + 1: owner / 8} for owner in range(5)}
+    ids = FRAMES[library]({"station": [*hours, f"{name}none"]})
+    with server.client() as http:
+        service = RealService(http)
+        client = make_client(kind, Network(service))
+        await client.step_frame("load", frame_of(library, hours), time="at")
+        service.requests.clear()
+        with pytest.raises(RowsFailed, match="1 of 6 sessions gave no forecast") as caught:
+            await client.forecast_frame("load", ids, 3, time="at")
+        assert service.requests == [("POST", "/v1/models/load/forecast")]
+        frame, alone = (
+            caught.value.frame,
+            [http.post(f"/v1/sessions/{each}/forecast", json={"horizon": 3}).json() for each in hours],
+        )
+    made = np.stack([frame["y0"].to_numpy(), frame["y1"].to_numpy()], axis=1)
+    told = np.array([each["outputs"] for each in alone], np.float32).reshape(-1, 2)
+    assert made[:15].tobytes() == told.tobytes()
+    assert np.isnan(made[15:]).all()
+    at = frame["at"].to_list()
+    # The clock of the model's zone, on the day on which it goes back.
+    assert [moment.isoformat() for moment in at[:15]] == [time for each in alone for time in each["at"]]
+    assert [moment is None or moment is pd.NaT for moment in at[15:]] == [True] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_known_of_other_hours_than_those_ahead_is_refused(
+    server: ServerProcess, name: str, kind: str
+) -> None:
+    hours: Hours = {f"{name}a": {0: 1.0}, f"{name}b": {0: 1.0, 1: 2.0}, f"{name}c": {0: 1.0, 1: 2.0}}
+    ahead = [BEGIN + timedelta(hours=hour) for hour in (2, 3)]
+    known = pd.DataFrame({"at": ahead, "hour": [0.5, 0.25], "weekday": [1.0, 2.0]})
+    with server.client() as http:
+        service = RealService(http)
+        client = make_client(kind, Network(service))
+        await client.step_frame("load", frame_of("pandas", hours), time="at")
+        service.requests.clear()
+        with pytest.raises(
+            RowsFailed, match=r"2025-10-24 02:00:00.* for the step 1 ahead .* 2025-10-24 03:00:00"
+        ) as caught:
+            await client.forecast_frame("load", list(hours), 2, known_future=known, time="at")
+        assert len(service.requests) == 1
+        # By the zone's own clock, and each session by what is known of it.
+        late = timedelta(minutes=5)  # as a session itself takes it
+        each = [
+            known.assign(
+                station=owner, hour=hour, at=[time.astimezone(ZONE).replace(tzinfo=None) + late for time in ahead]
+            )
+            for owner, hour in zip("bc", (0.5, 0.75), strict=True)
+        ]
+        apart = pd.concat(each).assign(station=lambda rows: name + rows["station"])
+        one = await client.forecast_frame("load", [f"{name}b", f"{name}c"], 2, known_future=apart, time="at")
+        assert len(service.requests) == 3
+    assert [(error.row, error.code) for error in caught.value.errors] == [(0, "time_conflict")]
+    made = caught.value.frame[["y0", "y1"]].to_numpy()
+    assert np.isnan(made[:2]).all()
+    assert made[2] == pytest.approx(made[4])
+    assert (one["y0"][1] != one["y0"][3], one["ahead"].tolist()) == (True, [1, 2, 1, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_many_sessions_are_found_in_a_page_of_all_and_not_one_by_one(
+    server: ServerProcess, folder: Path, name: str, kind: str
+) -> None:
+    first, second = (hours_of(name, 50, 2, seed=seed, first=100 * seed) for seed in (0, 1))
+    closed = f"{name}7"
+    with server.client() as http:
+        service = RealService(http)
+        client = make_client(kind, Network(service))
+        made = answers_of(await client.step_frame("load", frame_of("polars", first), time="at"))
+        http.delete(f"/v1/sessions/{closed}").raise_for_status()
+        service.requests.clear()
+        with pytest.raises(RowsFailed) as caught:
+            await client.step_frame("load", frame_of("polars", second), time="at")
+        # What is not in it is asked for by itself: a session that was closed is not opened again by the way.
+        gets = [path for method, path in service.requests if method == "GET"]
+        assert gets == ["/v1/sessions", f"/v1/sessions/{closed}"]
+    assert {error.code for error in caught.value.errors} == {"session_closed", "not_answered"}
+    assert len(caught.value.rows) == 2
+    made |= {each: row for each, row in answers_of(caught.value.frame).items() if each[0] != closed}
+    whole = {owner: first[owner] | (second[owner] if owner != closed else {}) for owner in first}
+    assert made == expected_of(folder / "repository" / "load" / "1", whole)

@@ -194,6 +194,9 @@ def server(folder: Path) -> Any:
     write(folder / "repository", IRREGULAR, version="irregular")
     whole = {**HOURLY, "calendar": {"weekday": {"unit": "weekday"}}}
     write(folder / "repository", whole, version="whole", missing=False)
+    (part,) = timed_lstm().manifest["inputs"]
+    worded = part.model_copy(update={"categories": {"load": ("low", "high")}})
+    write(folder / "repository", version="words", inputs=(worded,))
     with running_server(folder / "repository", folder) as running:
         yield running
 
@@ -393,6 +396,18 @@ def test_typed_routes_large_chunks_and_sequences_of_the_protocol_take_times(http
     assert large.status_code == 200, large.text
     expected = offline(folder / "repository" / "load" / "1", filled_table(begin, dict(enumerate(loads))))
     assert np.array(large.json()["outputs"], np.float32).tobytes() == expected[-1:].tobytes()
+
+    # Words are read otherwise, a slice at a time: by this route, of a large body, and of a session not in memory.
+    words = ["low", None, "high", "low"] * 1_000
+    worded = [float("nan") if word is None else float(word == "high") for word in words]
+    expected = offline(folder / "repository" / "load" / "1", filled_table(begin, dict(enumerate(worded))))
+    inputs = [[word] for word in words]
+    for path, num_rows in (("/step", 4), ("/step", 4_000), ("/v1/sessions/{}/step", 4_000)):
+        session = opened(http, "words")
+        name = {"session_id": session} if path == "/step" else {}
+        answer = http.post(path.format(session), json={**name, "inputs": inputs[:num_rows], "at": body["at"]})
+        assert answer.status_code == 200, answer.text
+        assert np.array(answer.json()["outputs"], np.float32).tobytes() == expected[:num_rows].tobytes()
 
     names = {"sequence_id": 7, "sequence_start": True, "at": "2025-06-01T00:00:00Z"}
     rows = filled_table(begin, {0: 1.0, 3: 2.0})

@@ -59,6 +59,7 @@ class InputColumns:
             InputError: one is absent, which names those that are nearest, or of a type that holds no such thing.
         """
         finder = _Finder(schema, asked)
+        finder.check_renamed(manifest)
         columns: dict[str, tuple[str, ...] | None] = {}
         names = [asked.renamed.get(name, name) for part in manifest.inputs for name in (part.name, *part.features)]
         is_wide = any(finder.holds_lists(name) for name in names) or finder.holds_lists(WHOLE)
@@ -100,6 +101,15 @@ class _Finder:
             words = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; it has {self._few()}"
             raise InputError(f"{self._place}: there is no column {name!r}, {what}{words}")
         return self._types[name]
+
+    def check_renamed(self, manifest: Manifest) -> None:
+        """Refuse a column for what the model does not take, which would be passed over."""
+        taken = dict.fromkeys(name for part in parts_of(manifest) for name in (*part.features, part.name))
+        for name in self._renamed:
+            if name not in taken:
+                near = get_close_matches(name, taken, 1, 0.5)
+                words = f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(taken)}"
+                raise InputError(f"--column {name}={self._renamed[name]}: the model takes no {name!r}{words}")
 
     def _few(self) -> str:
         names = list(self._types)

@@ -121,12 +121,12 @@ def _told(made: Outlook, options: Wanted) -> dict[str, Any]:
         ends = columns[: 2 * len(options.levels)]
         if options.levels:
             told["intervals"] = {
-                f"{level:g}": {"lower": ends[2 * place], "upper": ends[2 * place + 1]}
+                _name(level): {"lower": ends[2 * place], "upper": ends[2 * place + 1]}
                 for place, level in enumerate(options.levels)
             }
         if options.quantiles:
             told["quantiles"] = {
-                f"{probability:g}": column
+                _name(probability): column
                 for probability, column in zip(options.quantiles, columns[len(ends) :], strict=True)
             }
     if made.samples is not None:
@@ -134,6 +134,12 @@ def _told(made: Outlook, options: Wanted) -> dict[str, Any]:
     if made.seed is not None:
         told["seed"] = made.seed
     return told
+
+
+def _name(number: float) -> str:
+    """A level or a probability as a member is called: in the fewest digits that tell it from all others."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
 
 
 def _by_target(names: Sequence[str], numbers: NDArray[Any]) -> NDArray[Any] | Mapping[str, NDArray[Any]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,21 @@ def test_rows_of_an_id_are_in_the_order_of_their_times_across_zones() -> None:
     mixed = pd.DataFrame({"id": ["a"] * 2, "at": ["2026-01-01T10:00:00+01:00", "2026-01-01T08:30:00"]})
     with pytest.raises(InputError, match="id 'a': some of its times have an offset"):
         rows_of(mixed, "at")
+
+
+def test_the_hour_that_a_clock_shows_twice_is_two_hours() -> None:
+    # Of one zone Python compares what the clock shows: 02:00 of winter would come before 02:30 of summer, and twice.
+    berlin, fall_back = ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, tzinfo=UTC)
+    times = [(fall_back + timedelta(minutes=30 * place)).astimezone(berlin) for place in (2, 1, 3, 0)]
+    assert [f"{time:%H:%M%z}" for time in times] == ["02:00+0100", "02:30+0200", "02:30+0100", "02:00+0200"]
+    for column in (pl.Series(times), np.array(times, object)):
+        rows = rows_of(pl.DataFrame({"id": ["a"] * 4, "at": column}), "at")
+        assert rows.positions == {"a": [3, 1, 0, 2]}
+        assert [text[11:] for text in rows.moments() or ()] == [
+            "02:00:00+01:00", "02:30:00+02:00", "02:30:00+01:00", "02:00:00+02:00",
+        ]  # fmt: skip
+    with pytest.raises(InputError, match="rows 0 and 1 are of the same time, 2026-10-25 02:00:00"):
+        rows_of(pl.DataFrame({"id": ["a"] * 2, "at": pl.Series([times[0], times[0]])}), "at")
 
 
 def test_numbers_are_ids_as_they_are_written() -> None:

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ostinato.commands import evaluate as command
+from ostinato.service.artifact.manifest import Manifest
+from ostinato.tools.model_shape import told_by_time
 from tests.ostinato.conftest import RunCommand
+from tests.timed_networks import timed_lstm
 
 # Totals 1, 3, 3 behind the first three rows, and fed back twice that: the errors are those of tests/.../test_replay.py.
 LOADS = "load\n1\n2\nNA\n4\n6\n"
@@ -103,3 +107,42 @@ def test_a_mistake_is_one_line(
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_table_of_several_series_is_told_the_option_that_takes_them(
+    models: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    rows = [f"2024-01-{day:02},{day},{site}" for day in range(1, 20) for site in "ab"]
+    (tmp_path / "loads.csv").write_text("\n".join(["time,load,site", *rows]))
+    for flags, told in (
+        ((), "--id site takes each of them by itself"),
+        (("--id", "site"), "origins in the last fifth"),
+    ):
+        result = run_command("evaluate", models / "loads", tmp_path / "loads.csv", "--horizon", 1, "--no-ets", *flags)
+        assert told in result.output.replace("\n", " ")
+
+
+def test_what_a_calendar_tells_is_known_as_it_is_to_a_session_with_times(
+    tmp_path: Path, run_command: RunCommand
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    timed_lstm().write(tmp_path, rows[None, :10])
+    timed_lstm(None, model="untimed").write(tmp_path, rows[None, :10])
+    (tmp_path / "loads.csv").write_text("load,hour,weekday\n" + "\n".join(",".join(map(str, row)) for row in rows))
+
+    def scores(name: str, *known: str) -> dict[str, Any]:
+        output = tmp_path / "scores.json"
+        arguments = ("--horizon", 4, "--origins", 0, "--no-ets", "--from", 30, "-o", output, *known)
+        result = run_command("evaluate", tmp_path / name, tmp_path / "loads.csv", *arguments)
+        assert result.exit_code == 0, result.output
+        content: dict[str, Any] = json.loads(output.read_text())
+        return {"known": content["known"], **content["targets"]["load"]["mae"]}
+
+    known = scores("untimed", "--known", "weekday,hour")
+    assert known["model"] != scores("untimed")["model"]
+    assert scores("load") == {**known, "known": ["hour", "weekday"]}
+    assert scores("load", "--known", "weekday") == known
+    manifest = Manifest.read(tmp_path / "load" / "1").model_dump(mode="json")
+    assert told_by_time(manifest) == ("hour", "weekday")
+    # No forecast is told anything of a model that decodes, or answers all steps at once.
+    assert told_by_time({**manifest, "decoder": {"graphs": {}}}) == told_by_time({**manifest, "feedback": {}}) == ()

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ostinato.commands.export import export_summary
+from ostinato.commands.export_view import export_summary
 from ostinato.service.artifact.manifest import GraphFile, Manifest
 from tests import tensor_networks
 

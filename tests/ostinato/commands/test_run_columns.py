@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +14,17 @@ from numpy.typing import NDArray
 from onnx import helper
 from pyarrow import parquet
 
+from ostinato.errors import InputError
 from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import Input, Output
+from ostinato.tools.output_place import check_output_place
 from tests.networks import Network, accumulator, build_network, lstm, offline, token_counter
 from tests.ostinato.conftest import RunCommand, words_and_numbers
 from tests.sequence_networks import planted as planted_sequences
 from tests.tensor_networks import offline as panel_offline
 from tests.tensor_networks import panel
+from tests.timed_networks import timed_lstm
 
 Array = NDArray[Any]
 LENGTHS = (1, 2, 700, 1, 64, 65, 3, 3, 1500, 5, 128, 1)
@@ -409,6 +413,7 @@ def test_another_model_or_input_is_refused_until_all_begins_anew(
         ({"device": ["a", None, "a"]}, ("--id", "device"), "column 'device': row 2 has none (null)"),
         ({"at": [1.0, float("nan"), 3.0]}, ("--id", "device", "--time", "at"), "column 'at': row 2 has none (null)"),
         ({"at": list("abc")}, ("--id", "device", "--time", "at"), "times are timestamps, dates or numbers"),
+        ({}, ("--id", "device", "--column", "y1=x1"), "--column y1=x1: the model takes no 'y1'; did you mean 'x1'?"),
         ({}, (), "--id names the column that tells the sequences apart"),
         ({"x0": [1e39, 1.0, 2.0]}, ("--id", "device"), "row 1 of device '1': column 'x0': this number does not fit"),
         ({}, ("--id", "device", "--json"), "--json is for files that are read at once"),
@@ -440,6 +445,42 @@ def test_what_does_not_fit_is_told_before_anything_is_run(
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "output", "message"),
+    [
+        ("days/1.parquet", "days/1.parquet", "it is what is read, and would be overwritten"),
+        ("days/1.parquet", "again.parquet", "it is what is read, and would be overwritten"),  # another name of it
+        ("days", "days/2/out.parquet", "it lies in"),
+        ("days", "days", "it is what is read"),
+        ("days/*.parquet", "days/out.parquet", "the pattern of what is read fits it, too"),
+        ("**/1.parquet", "a/b/1.parquet", "the pattern of what is read fits it, too"),
+        ("d*/1.parquet", "data/1.parquet", "the pattern of what is read fits it, too"),
+        ("days/*.parquet", "days/sub/out.parquet", ""),
+        ("days/*.parquet", "days/out", ""),
+        ("days/1.parquet", "days/2.parquet", ""),
+        ("days", "days-out", ""),
+    ],
+)
+def test_an_output_takes_no_place_of_what_is_read(given: str, output: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    (tmp_path / "days" / "1.parquet").touch()
+    (tmp_path / "again.parquet").symlink_to(tmp_path / "days" / "1.parquet")
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        check_output_place(tmp_path / output, tmp_path / given)
+
+
+def test_a_file_is_not_overwritten_by_its_answers(repository: Path, tmp_path: Path, run_command: RunCommand) -> None:
+    table = pa.table({"device": [1], **{f"x{index}": [0.5] for index in range(3)}})
+    parquet.write_table(table, tmp_path / "in.parquet")
+    (tmp_path / "in.csv").write_text("x0,x1,x2\n1,2,3\n")
+    for name, flags in (("in.parquet", ("--id", "device")), ("in.csv", ())):
+        before = (tmp_path / name).read_bytes()
+        result = run_command("run", repository / "any", tmp_path / name, "-o", tmp_path / name, *flags)
+        assert result.exit_code == 1
+        assert "would be overwritten" in result.stderr
+        assert (tmp_path / name).read_bytes() == before
+
+
 def test_flags_for_columns_are_for_columns(repository: Path, tmp_path: Path, run_command: RunCommand) -> None:
     np.save(tmp_path / "in.npy", np.zeros((3, 3), np.float32))
     result = run_command("run", repository / "any", tmp_path / "in.npy", "--last")
@@ -450,3 +491,15 @@ def test_flags_for_columns_are_for_columns(repository: Path, tmp_path: Path, run
     assert "there is no file of columns in it" in result.stderr
     result = run_command("run", repository / "any", tmp_path / "in.npy", "--id", "a", "-o", tmp_path / "out.parquet")
     assert "in.npy: cannot be read" in result.stderr
+
+
+def test_it_is_told_that_times_fill_nothing_in(repository: Path, tmp_path: Path, run_command: RunCommand) -> None:
+    timed_lstm().write(tmp_path, np.zeros((1, 3, 3), np.float32))
+    times = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 2)]
+    features = {name: [0.5, 1.0] for name in ("load", "hour", "weekday", "x0", "x1", "x2")}
+    parquet.write_table(pa.table({"device": [1, 1], "at": times, **features}), tmp_path / "in.parquet")
+    for model, is_told in ((tmp_path / "load", True), (repository / "any", False)):
+        arguments = ("--id", "device", "--time", "at", "--workers", 1, "-o", tmp_path / "out.parquet")
+        result = run_command("run", model, tmp_path / "in.parquet", *arguments)
+        assert result.exit_code == 0, result.output
+        assert ("no missing step was put in" in result.stderr) is is_told

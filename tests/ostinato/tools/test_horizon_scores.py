@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ostinato.tools.horizon_report import lines
 from ostinato.tools.horizon_scores import (
     TargetForecasts,
     naive_points,
@@ -63,6 +66,21 @@ def test_quantiles_have_their_pinball_loss_and_their_coverage() -> None:
     # One step ahead gaps 0, -1, -3; 1, 0, -2; -2, -3, -5.
     losses = [0 + 0.5 + 0.3, 0.1 + 0 + 0.2, 1.8 + 1.5 + 0.5]
     assert found.pinball[0] == pytest.approx(sum(losses) / 9)
+
+
+def test_steps_that_have_no_quantiles_are_not_counted_as_missed() -> None:
+    given = forecasts()
+    assert given.quantiles is not None
+    quantiles = given.quantiles.copy()
+    quantiles[0, 0], quantiles[:, 1] = NAN, NAN
+    found = score(replace(given, quantiles=quantiles))
+    # Of one step ahead 4 in [3, 6] and 0 not in [2, 5] are left.
+    assert found.coverage[0] == 0.5
+    assert found.pinball[0] == pytest.approx((0.1 + 0 + 0.2 + 1.8 + 1.5 + 0.5) / 6)
+    assert np.isnan([found.coverage[1], found.pinball[1]]).all()
+    assert found.num_scored == [3, 1]
+    assert [line[-1] for line in lines(found)] == ["50.0%", "-", "-"]
+    assert found.content()["coverage"] == [0.5, None]
 
 
 def test_series_are_scored_together_each_by_its_own_scale() -> None:

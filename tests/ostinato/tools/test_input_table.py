@@ -159,3 +159,22 @@ def test_each_series_is_read_by_itself(tmp_path: Path) -> None:
     assert list(table.read_each("site", first="2026-01-01 02:00", limit=1)) == ["b", "a"]
     with pytest.raises(TableError, match="there is no row from 2027 on"):
         table.read_each("site", first="2027")
+
+
+def test_the_context_of_each_series_is_what_its_first_row_has(tmp_path: Path) -> None:
+    table = InputTable(write(tmp_path, "x,site,part,floor,gone\n1,a,2,7,NA\n2,b,3,8,1\n3,a,9,9,9\n"), ONE)
+    place: dict[str, Any] = {
+        "name": "place",
+        "shape": ["B", 3],
+        "features": ["part", "floor", "gone"],
+        "categories": {"part": ["2"]},
+    }
+    absent = {"name": "absent", "shape": ["B", 2], "features": ["floor", "roof"]}
+    nested = {"name": "nested", "shape": ["B", 1, 2], "features": ["part", "floor"]}
+    parts = [place, absent, nested, {"name": "one", "shape": ["B"], "features": ["floor"]}]
+    assert table.contexts(parts, "site") == {
+        "a": {"place": ["2", 7.0, None], "one": [7.0]},
+        "b": {"place": ["3", 8.0, 1.0], "one": [8.0]},
+    }
+    assert table.contexts(parts) == {"": {"place": ["2", 7.0, None], "one": [7.0]}}
+    assert table.contexts([absent, nested], "site") == {}

@@ -83,3 +83,36 @@ def test_a_forecast_that_is_always_met_and_then_missed_is_followed_from_the_leas
     moved = np.full((1, 1, 1), 5.0)
     tracked = made.track(kept, moved, np.zeros((1, 1, 2)), np.zeros((1, 1, 1)))
     assert tracked.anomaly[0, 0] > 0.999
+
+
+def test_a_number_that_comes_too_often_in_a_row_is_an_anomaly_however_well_it_was_forecast() -> None:
+    # Most repeats 2 and level 0.95: the r-th in a row is at 1 - 0.05 (2 / r)^2. A missing reading is passed over.
+    made, nan = tracker(), np.nan
+    readings = np.array([7.0, 7.0, 7.0, nan, 7.0, 7.5, 7.5, 7.0, nan, 7.0, 7.0, 7.0])
+    expected = {2: 1 - 0.05 * 4 / 9, 4: 1 - 0.05 * 4 / 16, 10: 1 - 0.05 * 4 / 9, 11: 1 - 0.05 * 4 / 16}
+    given = readings[None, :, None]
+    # Each is forecast as it comes, so nothing else is surprising.
+    points = np.append(readings[1:], nan)[None, :, None]
+    limited = np.zeros((1, len(readings), 2))
+    whole = made.track(made.initial()[None], given, limited, points)
+    assert np.flatnonzero(whole.anomaly[0] > 0.5).tolist() == list(expected)
+    assert whole.anomaly[0, list(expected)].tolist() == list(expected.values())
+    assert np.flatnonzero(whole.flags[0, :, 0]).tolist() == [2, 3, 4, 10, 11]
+    kept = made.initial()[None]
+    for step in range(len(readings)):
+        part = slice(step, step + 1)
+        told = made.track(kept, given[:, part], limited[:, part], points[:, part])
+        kept = told.after
+        assert told.anomaly.tobytes() == whole.anomaly[:, part].tobytes()
+    assert kept.tobytes() == whole.after.tobytes()
+
+
+def test_nothing_is_kept_of_repeats_where_they_are_not_looked_at() -> None:
+    members = calibration()
+    (target,) = members["targets"]
+    plain = Tracker(
+        Calibration.model_validate({**members, "targets": [{**target, "most_repeats": 0}]}), targets_of(("load",), {})
+    )
+    assert plain.width == tracker().width - 2
+    still = np.ones((1, 50, 1))
+    assert plain.track(plain.initial()[None], still, np.zeros((1, 50, 2)), still).anomaly[0, 1:].max() == 0.0
