@@ -149,11 +149,14 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
         for each in [] if refused else behind:
             history.close(each, done)
         return kept
-    if answered.code in ("invalid_input", "session_exists", "too_large", "unknown_model"):
+    first, second, *_ = before
+    if answered.code == "session_exists":
+        # Another's was there, or came when what was live had been ended.
+        history.close(first, None)
+        return history.close(replace(second, asked=first.asked), answered)
+    if answered.code in ("invalid_input", "too_large", "unknown_model"):
         # Found before anything was done.
-        first = before[0]
-        flaw = "" if answered.code == "session_exists" else _flaw(request)
-        return history.close(replace(first, asked=replace(first.asked, flaw=flaw)), answered)
+        return history.close(replace(first, asked=replace(first.asked, flaw=_flaw(request))), answered)
     # Somebody else came between, or there was no room: what was live may have ended, and what was begun was undone.
     for each in before:
         history.close(each, None)

@@ -171,7 +171,7 @@ async def test_a_block_of_a_former_version_is_applied_by_the_newest(place: Place
 async def test_what_may_begin_the_session_goes_on_with_one_that_began_meanwhile(
     way: str, place: Place, former: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy is of a session that has ended and is forgotten: the first begins another, and the second is its next."""
+    """The copy is of a session that has ended and is forgotten: the first begins another, the second is its next."""
 
     def tick(clock: Clock) -> float:
         clock.now += 0.001
