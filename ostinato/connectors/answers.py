@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ostinato.connectors.arrivals import Refusal, Released
+from ostinato.connectors.arrivals import Refusal, Released, bytes_of
 from ostinato.connectors.ends import Published
 from ostinato.connectors.watched import WatchedReadings
 
@@ -63,6 +63,6 @@ def refusals_of(part: Released, reasons: dict[int, str]) -> list[Refusal]:
     found = []
     for place, reason in sorted(reasons.items()):
         value = json.dumps(part.inputs[place].tolist()).encode()
-        key = part.keys[place].encode("utf-8", "surrogateescape")
+        key = bytes_of(part.keys[place])
         found.append(Refusal(part.partition, part.offsets[place], key, value, reason))
     return found

@@ -11,16 +11,7 @@ from typing import NamedTuple
 from ostinato.connectors.answers import AnswerForm
 from ostinato.connectors.connector import Connector, Telling
 from ostinato.connectors.counters import Counters
-from ostinato.connectors.ends import AnswerSink, ReadingSource, ReportLine
-from ostinato.connectors.features import ReadingFeatures
-from ostinato.connectors.feeds import PartitionFeeds
-from ostinato.connectors.mapping import Mapping
-from ostinato.connectors.notices import NoticeForm
-from ostinato.connectors.repeats import ReadingRepeats
-from ostinato.connectors.reports import GrowingWait
-from ostinato.connectors.service_line import ServiceLine, is_passing
-from ostinato.connectors.settings import (
-    ConnectorSettings,
+from ostinato.connectors.end_settings import (
     FileSinkSettings,
     FileSourceSettings,
     KafkaSinkSettings,
@@ -30,6 +21,15 @@ from ostinato.connectors.settings import (
     RedisSinkSettings,
     RedisSourceSettings,
 )
+from ostinato.connectors.ends import AnswerSink, ReadingSource, ReportLine
+from ostinato.connectors.features import ReadingFeatures
+from ostinato.connectors.feeds import PartitionFeeds
+from ostinato.connectors.mapping import Mapping
+from ostinato.connectors.notices import NoticeForm
+from ostinato.connectors.repeats import ReadingRepeats
+from ostinato.connectors.reports import GrowingWait
+from ostinato.connectors.service_line import ServiceLine, is_passing
+from ostinato.connectors.settings import ConnectorSettings
 from ostinato.connectors.waiting import idle_for
 from ostinato.connectors.webhooks import WebhookLine
 from ostinato.errors import CommandError, InputError
@@ -198,7 +198,7 @@ def _new_sink(
 def _with_header(settings: ConnectorSettings, source: FileSourceSettings) -> ConnectorSettings:
     """The settings with the columns of a file's first line."""
     try:
-        with Path(source.path).open(encoding="utf-8", newline="") as file:
+        with Path(source.path).open(encoding="utf-8-sig", newline="") as file:
             columns = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"[source] path: {source.path}: {error}") from error

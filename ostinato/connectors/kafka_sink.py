@@ -9,7 +9,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from ostinato.connectors.arrivals import Refusal
+from ostinato.connectors.arrivals import Refusal, bytes_of
+from ostinato.connectors.end_settings import KafkaSinkSettings, KafkaSourceSettings
 from ostinato.connectors.ends import AnswerSink, BatchCommit, EndUnreachable, Kept, PositionKeeper, ReportLine
 from ostinato.connectors.kafka_source import (
     FENCED,
@@ -21,8 +22,12 @@ from ostinato.connectors.kafka_source import (
     place_of,
     translated,
 )
-from ostinato.connectors.settings import ConnectorSettings, KafkaSinkSettings, KafkaSourceSettings
+from ostinato.connectors.settings import ConnectorSettings
 from ostinato.errors import CommandError
+
+CUT_BYTES = 65_536
+"""Left of a dead letter that is too large with its reason."""
+MAX_REASON = 1000
 
 
 class KafkaSink(AnswerSink, PositionKeeper):
@@ -109,8 +114,22 @@ class KafkaSink(AnswerSink, PositionKeeper):
     def _refuse(self, refusal: Refusal) -> None:
         if not self._dead_letters:
             return
-        headers = {"reason": refusal.reason, "source": refusal.partition, "offset": str(refusal.offset)}
-        self._producer.produce(self._dead_letters, refusal.value, refusal.key, headers=headers)
+        headers = {
+            "reason": refusal.reason[:MAX_REASON],
+            "source": refusal.partition,
+            "offset": str(refusal.offset),
+        }
+        try:
+            self._producer.produce(self._dead_letters, refusal.value, refusal.key, headers=headers)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            # As large as a message may be, and the headers come on top: the start of it has to do.
+            value, key = refusal.value or b"", refusal.key
+            headers["bytes"] = str(len(value))
+            self._producer.produce(
+                self._dead_letters, value[:CUT_BYTES], None if key is None else key[:CUT_BYTES], headers=headers
+            )
 
     def _keep_times(self, commit: BatchCommit) -> None:
         for partition, times in commit.times.items():
@@ -182,8 +201,3 @@ class KafkaSink(AnswerSink, PositionKeeper):
     def close(self) -> None:
         """See ``AnswerSink``."""
         self.abandon()
-
-
-def bytes_of(key: str) -> bytes:
-    """A key as it came."""
-    return key.encode("utf-8", "surrogateescape")

@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ostinato.connectors.arrivals import NEVER, Messages, SourcePosition
+from ostinato.connectors.end_settings import KafkaSourceSettings
 from ostinato.connectors.ends import BatchCommit, EndUnreachable, Kept, PositionKeeper, ReadingSource, ReportLine
-from ostinato.connectors.settings import KafkaSourceSettings
 
 SECONDS = 20.0
 """For what is asked of a broker."""

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.connectors.arrivals import Messages, Readings, Refusal, no_inputs
+from ostinato.connectors.bounds import nearest
 from ostinato.connectors.features import ReadingFeatures, check_feature_names
 from ostinato.connectors.formats import Faults, Members, format_of
 from ostinato.connectors.session_ids import session_id_of
-from ostinato.connectors.settings import UNITS, MappingSettings, nearest
+from ostinato.connectors.settings import UNITS, MappingSettings
 
 MAX_TIME = 2**62
 
