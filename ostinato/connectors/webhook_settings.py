@@ -41,6 +41,7 @@ def check_webhook(settings: WebhookSettings) -> None:
     try:
         parts = urlsplit(settings.url)
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         is_whole = False
     if (

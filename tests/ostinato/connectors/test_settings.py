@@ -113,6 +113,7 @@ def test_a_webhook_has_its_defaults_and_its_address_is_not_shown() -> None:
         ({"url": "hooks.example/x"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://me:very-secret@hooks.example"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://hooks.example/very secret"}, "[webhook] url: not http://HOST/PATH"),
+        ({"url": "https://hooks..example/very-secret"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://[hooks/very-secret"}, "[webhook] url: not http://HOST/PATH"),
         ({"events": ["anomaly_begin"]}, "[webhook] events: 'anomaly_begin' is none; did you mean anomaly_began"),
         ({"link": "https://g/{sesion}"}, "[webhook] link: there is no {sesion}; there is {service}, {session}"),
