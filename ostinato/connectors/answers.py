@@ -28,6 +28,7 @@ class AnswerForm:
         outputs: NDArray[Any],
         reasons: dict[int, str],
         watched: WatchedReadings | None = None,
+        corrections: Sequence[int | None] | None = None,
     ) -> list[Published]:
         """The answers to a partition's readings, without those that were refused.
 
@@ -35,6 +36,7 @@ class AnswerForm:
             outputs: ``[n, O]``, of each reading.
             reasons: place among them -> why it has none.
             watched: of each reading.
+            corrections: of each the offset of the late reading that it is answered again for; None = it is not.
         """
         partition = part.partition
         source = f',"source":{json.dumps(partition)},"offset":'
@@ -48,8 +50,11 @@ class AnswerForm:
             if place in reasons:
                 continue
             more = "" if watched is None else f",{json.dumps(watched.members(place))[1:-1]}"
+            cause = None if corrections is None else corrections[place]
+            if cause is not None:
+                more += f',"correction":{cause}'
             text = f'{{"key":{self._word(key)}{source}{offset}{time}{form % (*row, more)}'
-            made.append(Published(partition, offset, key, text.encode()))
+            made.append(Published(partition, offset, key, text.encode(), cause))
         return made
 
     def _word(self, key: str) -> str:

@@ -22,7 +22,8 @@ from ostinato.connectors.session_ids import MAX_ID, session_id_of
 from ostinato.connectors.webhook_settings import WebhookSettings, check_webhook
 from ostinato.errors import InputError
 
-RULES = ("apply", "drop", "hold")
+RULES = ("apply", "drop", "hold", "replay")
+WITH_WINDOW = ("hold", "replay")
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}
 MAX_BATCH = 8192
 """Readings that a batch has at most. A connector that begins looks at so many behind its position for readings that
@@ -195,10 +196,12 @@ def _check_names(given: Mapping[str, Any], names: list[str], sentence: str) -> N
 def _check(settings: ConnectorSettings) -> None:
     """What no single member tells."""
     mapping, late = settings.mapping, settings.late
-    if late.rule in ("drop", "hold") and not mapping.time:
+    if late.rule not in ("", "apply") and not mapping.time:
         raise InputError(f"[late] rule {late.rule!r} needs a time: [mapping] time names the member that tells it")
-    if (late.rule == "hold") != (late.window_seconds > 0):
-        raise InputError("[late] window_seconds is for rule 'hold', which needs it: above 0")
+    if (late.rule in WITH_WINDOW) != (late.window_seconds > 0):
+        raise InputError("[late] window_seconds is for rules 'hold' and 'replay', which need it: above 0")
+    if late.rule == "replay" and isinstance(settings.source, MqttSourceSettings | StdinSettings):
+        raise InputError("[late] rule 'replay' needs a source that can be read again: kafka, redis or file")
     if mapping.format == "binary" and not mapping.layout:
         raise InputError("[mapping] layout is absent: names and types of a binary message, as 'device:S8 x:<f4'")
     if mapping.format == "binary" and isinstance(settings.source, FileSourceSettings | StdinSettings):

@@ -35,10 +35,12 @@ def kafka(tmp_path: Path) -> Iterator[KafkaProcess]:
         yield running
 
 
-def test_connector_and_service_are_killed_and_every_answer_is_there_once(tmp_path: Path) -> None:
-    done = play(Plan(seed=4, num_kills=3, rule="hold", window_seconds=3, num_readings=1500), tmp_path)
+@pytest.mark.parametrize("rule", ["hold", "replay"])
+def test_connector_and_service_are_killed_and_every_answer_is_there_once(tmp_path: Path, rule: str) -> None:
+    done = play(Plan(seed=4, num_kills=3, rule=rule, window_seconds=3, num_readings=1500), tmp_path)
     assert done["connector"] + done["service"] + done["both"] == 3
     assert done["answers"] > 700
+    assert (done["corrections"] > 0) == (rule == "replay")
 
 
 def test_two_connectors_share_the_partitions_and_one_takes_over(

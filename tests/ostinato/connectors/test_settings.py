@@ -40,7 +40,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"mapping": {"format": "jsn"}}, r"\[mapping\] format: 'jsn' is none; did you mean json"),
         ({"late": {"rule": "hold"}}, "needs a time"),
         ({"mapping": {"time": "t"}, "late": {"rule": "hold"}}, "window_seconds"),
-        ({"mapping": {"time": "t"}, "late": {"rule": "drop", "window_seconds": 1}}, "window_seconds is for rule"),
+        ({"mapping": {"time": "t"}, "late": {"rule": "drop", "window_seconds": 1}}, "window_seconds is for rules"),
         ({"batch": {"readings": 8193}}, "not from 1 to 8192"),
         ({"batch": {"readings": "many"}}, r"\[batch\] readings: not a whole number: 'many'"),
         ({"batch": {"wait_seconds": -1}}, r"\[batch\] wait_seconds: -1.0 is not from 0 to 60"),
