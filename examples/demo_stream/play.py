@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_stream.judge import Verdict, judge, offline
-from examples.demo_stream.processes import PATIENCE_SECONDS, ChildProcess, connector, listens, mosquitto
+from examples.demo_stream.processes import PATIENCE_SECONDS, connector, listens, mosquitto
 from examples.demo_stream.receiver import AlertReceiver
 from examples.demo_stream.sensors import Message, Sensors, Traffic, applied
 from ostinato.errors import CommandError
+from ostinato.tools.child_process import ChildProcess
 from ostinato.tools.server_process import ServerProcess, free_port
 
 READINGS_PER_SECOND = 120.0
