@@ -14,14 +14,19 @@ from ostinato.tools.child_process import ChildProcess
 PATIENCE_SECONDS = 60.0
 
 
+def program_at(name: str) -> str | None:
+    """Where a program is: on PATH, by this interpreter, or where Debian has servers; None = nowhere."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/sbin"])
+    return shutil.which(name, path=places)
+
+
 def mosquitto(folder: Path, port: int) -> ChildProcess:
     """The broker, on this machine alone; it keeps sessions in memory.
 
     Raises:
         CommandError: it is not installed.
     """
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/sbin"])
-    program = shutil.which("mosquitto", path=places)
+    program = program_at("mosquitto")
     if program is None:
         raise CommandError(
             "the MQTT broker mosquitto is not on PATH: install it, on Debian and Ubuntu by `apt-get install mosquitto`"
