@@ -123,7 +123,10 @@ class ReplaySessions:
         if steps is not None and arrival.late_from is None:
             came = [reading for _, reading in arrival.released] + arrival.held
             return _Job(key, steps, [reading for reading in came if reading.offset in arrival.new])
-        return _Job(key, self._line.begin_again(self._session_id(key), self._settled_id(key)), arrival.held)
+        steps = self._line.begin_again(self._session_id(key), self._settled_id(key))
+        if steps is None:
+            return _Job(key, 0, [])  # as if refused: each is a dead letter when it is settled
+        return _Job(key, steps, arrival.held)
 
     def _apply(self, jobs: list[_Job], wait: Callable[[Exception], None]) -> None:
         """Apply the readings of jobs, in as many messages as they need; what is applied is in ``sources``."""

@@ -20,7 +20,8 @@ from ostinato.errors import ServiceError, ServiceUnreachable
 ARROW = "application/vnd.apache.arrow.stream"
 PASSING = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same may be asked again."""
-GONE = (404, 410)
+ENDED = 410
+GONE = (404, ENDED)
 TAKEN = 409
 
 
@@ -72,9 +73,9 @@ class ServiceLine:
             found[session_id] = Reached(told.get("source"), -1 if offset is None else int(offset), int(told["steps"]))
         return found
 
-    def begin_again(self, session_id: str, settled_id: str) -> int:
-        """End a session if it is there, and begin it as a copy of another, or anew where that is not there; returns how
-        many steps it has.
+    def begin_again(self, session_id: str, settled_id: str) -> int | None:
+        """End a session if it is there, and begin it as a copy of another, or anew where that was never there; returns
+        how many steps it has. None = the other has ended, so that nobody knows what the copy would have had.
 
         Raises:
             EndUnreachable: somebody else began it meanwhile.
@@ -86,6 +87,8 @@ class ServiceLine:
         given = json.dumps({"session_id": session_id}).encode()
         self._ask("POST", f"/v1/sessions/{part_of_path(settled_id)}/fork", given)
         status, body = self._answer()
+        if status == ENDED:
+            return None
         if status in GONE:
             self._ask("POST", f"/v1/models/{part_of_path(self._model)}/sessions", given)
             status, body = self._answer()
