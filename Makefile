@@ -26,7 +26,7 @@ BENCH ?=
 FAULTS ?=
 # Passed on to who builds the image: make image IMAGE="--build-arg PYTHON=registry.example.com/python:3.11-slim"
 IMAGE ?=
-# Passed on to the kills of connectors: make connect-faults CONNECT="--seed 7 --runs 1"
+# Passed on to the kills and the measurement of connectors: make connect-faults CONNECT="--seed 7 --runs 1"
 CONNECT ?=
 # Passed on to the roll-outs: make rollout ROLLOUT="--quick --only kill-pod"
 ROLLOUT ?=
@@ -95,6 +95,10 @@ long: setup tools ## the tests that `make test` leaves out, as they take longer 
 .PHONY: configuration
 configuration: setup ## put the settings, as the code has them, into docs/configuration.md
 	@$(BIN)/python -m ostinato.tools.configuration docs/configuration.md
+
+.PHONY: bench-connect
+bench-connect: setup ## readings from Kafka to Kafka through a connector, for each the time of a processor (make bench-connect CONNECT="--profile 20")
+	@$(BIN)/python -m benchmarks.connect $(CONNECT)
 
 .PHONY: bench
 bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)

@@ -84,7 +84,7 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ostinato.export": ((*TYPED_BY_USERS, "ostinato.service.sessions", *EDGE), ()),
     "ostinato.client": (SERVING, ()),
     # A connector runs wherever it reaches a service: it is a client, with columns of Arrow.
-    "ostinato.connectors": ((*SERVING, "ostinato.commands", "ostinato.tools", "orjson", "pydantic"), ()),
+    "ostinato.connectors": ((*SERVING, "ostinato.commands", "ostinato.tools", "pydantic"), ()),
     "ostinato.commands": (("benchmarks",), ()),
     "ostinato.tools": (("benchmarks", "ostinato.commands", *TRAINING), ()),
     **{

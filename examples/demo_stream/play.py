@@ -22,10 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.demo_stream.judge import Verdict, judge, offline
-from examples.demo_stream.processes import PATIENCE_SECONDS, ChildProcess, connector, listens, mosquitto
+from examples.demo_stream.processes import PATIENCE_SECONDS, connector, listens, mosquitto
+from examples.demo_stream.prometheus import QUERIES, PrometheusProcess, prometheus
 from examples.demo_stream.receiver import AlertReceiver
 from examples.demo_stream.sensors import Message, Sensors, Traffic, applied
 from ostinato.errors import CommandError
+from ostinato.tools.child_process import ChildProcess
 from ostinato.tools.server_process import ServerProcess, free_port
 
 READINGS_PER_SECOND = 120.0
@@ -90,6 +92,10 @@ def play(plan: Plan, folder: Path, console: Console) -> bool:
         config = _config(plan, folder, port, metrics_port, server.url, receiver.url, secret)
         carrier = stack.enter_context(connector(config))
         carrier.wait_until(lambda: _scraped(metrics_port) != "", "the connector")
+        service_port = int(server.url.rpartition(":")[2])
+        watcher = prometheus(folder, {"service": service_port, "connector": metrics_port})
+        if watcher is not None:
+            stack.enter_context(watcher).wait_until(watcher.is_ready, "Prometheus")
         console.print(
             f"{plan.sensors.count} sensors publish to mosquitto; `ostinato connect` carries {plan.model} their readings"
         )
@@ -100,7 +106,7 @@ def play(plan: Plan, folder: Path, console: Console) -> bool:
         with contextlib.suppress(CommandError):  # what lacks is told by the judge
             carrier.wait_until(lambda: len(heard.answers) >= num_due, "the answers")
             carrier.wait_until(lambda: len(receiver.events) >= num_events, "the webhooks")
-        series = {"service": _scraped(int(server.url.rpartition(":")[2])), "connector": _scraped(metrics_port)}
+        seen = _seen(plan.model, {"service": _scraped(service_port), "connector": _scraped(metrics_port)}, watcher)
         carrier.stop()
     verdict = judge(sent, expected, heard.answers.values(), receiver.events.values())
     verdict.num_wrong += heard.num_different
@@ -123,7 +129,7 @@ def play(plan: Plan, folder: Path, console: Console) -> bool:
         "answers with wrong bits": verdict.num_wrong,
     }
     console.print(_table("what came of it", rows))
-    console.print(_table("what Prometheus sees since the kills", _shown(series, plan.model)))
+    console.print(_table(f"what {'/metrics' if watcher is None else 'Prometheus'} says, counts since the kills", seen))
     return _say(console, verdict, receiver)
 
 
@@ -237,6 +243,17 @@ def _scraped(port: int) -> str:
     with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
     return ""
+
+
+def _seen(model: str, series: Mapping[str, str], watcher: PrometheusProcess | None) -> dict[str, str]:
+    """A few figures, as Prometheus has them where there is one."""
+    read = _shown(series, model)
+    if watcher is None:
+        return read
+    answers = float(read["ostinato_connect_answers_total"])
+    query = QUERIES["answers of the connector"]
+    watcher.wait_until(lambda: (watcher.value(query) or 0.0) >= answers, "Prometheus to scrape the last answers")
+    return watcher.shown(model)
 
 
 def _shown(series: Mapping[str, str], model: str) -> dict[str, str]:

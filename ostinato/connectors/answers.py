@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ostinato.connectors.arrivals import Refusal, Released
+from ostinato.connectors.arrivals import Refusal, Released, bytes_of
 from ostinato.connectors.ends import Published
 from ostinato.connectors.watched import WatchedReadings
 
@@ -28,6 +28,7 @@ class AnswerForm:
         outputs: NDArray[Any],
         reasons: dict[int, str],
         watched: WatchedReadings | None = None,
+        corrections: Sequence[int | None] | None = None,
     ) -> list[Published]:
         """The answers to a partition's readings, without those that were refused.
 
@@ -35,27 +36,37 @@ class AnswerForm:
             outputs: ``[n, O]``, of each reading.
             reasons: place among them -> why it has none.
             watched: of each reading.
+            corrections: of each the offset of the late reading that it is answered again for; None = it is not.
         """
         partition = part.partition
         source = f',"source":{json.dumps(partition)},"offset":'
-        times: Sequence[Any] = (
-            [f',"time":{json.dumps(time)}' for time in part.shown_times] if part.shown_times else [""] * len(part)
-        )
+        times = [f',"time":{json.dumps(time)}' for time in part.shown_times]
         rows = outputs.tolist()
+        words = self._words(part.keys)
+        if not (times or reasons or watched or corrections):
+            whole = f'{{"key":%s{source.replace("%", "%%")}%d,"outputs":{{{self._form}}}}}'
+            return [
+                Published(partition, offset, key, (whole % (word, offset, *row)).encode())
+                for key, word, offset, row in zip(part.keys, words, part.offsets, rows, strict=True)
+            ]
         form = ',"outputs":{' + self._form + "}%s}"
         made = []
-        for place, (key, offset, time, row) in enumerate(zip(part.keys, part.offsets, times, rows, strict=True)):
+        for place, (key, word, offset, row) in enumerate(zip(part.keys, words, part.offsets, rows, strict=True)):
             if place in reasons:
                 continue
             more = "" if watched is None else f",{json.dumps(watched.members(place))[1:-1]}"
-            text = f'{{"key":{self._word(key)}{source}{offset}{time}{form % (*row, more)}'
-            made.append(Published(partition, offset, key, text.encode()))
+            cause = None if corrections is None else corrections[place]
+            if cause is not None:
+                more += f',"correction":{cause}'
+            text = f'{{"key":{word}{source}{offset}{times[place] if times else ""}{form % (*row, more)}'
+            made.append(Published(partition, offset, key, text.encode(), cause))
         return made
 
-    def _word(self, key: str) -> str:
-        if (word := self._keys.get(key)) is None:
-            word = self._keys[key] = json.dumps(key)
-        return word
+    def _words(self, keys: Sequence[str]) -> list[str]:
+        """Keys as JSON has them; each is written once."""
+        for key in set(keys) - self._keys.keys():
+            self._keys[key] = json.dumps(key)
+        return [self._keys[key] for key in keys]
 
 
 def refusals_of(part: Released, reasons: dict[int, str]) -> list[Refusal]:
@@ -63,6 +74,6 @@ def refusals_of(part: Released, reasons: dict[int, str]) -> list[Refusal]:
     found = []
     for place, reason in sorted(reasons.items()):
         value = json.dumps(part.inputs[place].tolist()).encode()
-        key = part.keys[place].encode("utf-8", "surrogateescape")
+        key = bytes_of(part.keys[place])
         found.append(Refusal(part.partition, part.offsets[place], key, value, reason))
     return found

@@ -135,6 +135,11 @@ class SourcePosition(NamedTuple):
 START = SourcePosition(0, 0)
 
 
+def bytes_of(key: str) -> bytes:
+    """A key as it came: bytes that are no UTF-8 are in it as surrogates."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def no_inputs(width: int, dtype: str = "float32") -> NDArray[Any]:
     """Inputs of no reading, ``[0, F]``."""
     return np.empty((0, width), dtype)

@@ -11,16 +11,7 @@ from typing import NamedTuple
 from ostinato.connectors.answers import AnswerForm
 from ostinato.connectors.connector import Connector, Telling
 from ostinato.connectors.counters import Counters
-from ostinato.connectors.ends import AnswerSink, ReadingSource, ReportLine
-from ostinato.connectors.features import ReadingFeatures
-from ostinato.connectors.feeds import PartitionFeeds
-from ostinato.connectors.mapping import Mapping
-from ostinato.connectors.notices import NoticeForm
-from ostinato.connectors.repeats import ReadingRepeats
-from ostinato.connectors.reports import GrowingWait
-from ostinato.connectors.service_line import ServiceLine, is_passing
-from ostinato.connectors.settings import (
-    ConnectorSettings,
+from ostinato.connectors.end_settings import (
     FileSinkSettings,
     FileSourceSettings,
     KafkaSinkSettings,
@@ -30,6 +21,18 @@ from ostinato.connectors.settings import (
     RedisSinkSettings,
     RedisSourceSettings,
 )
+from ostinato.connectors.ends import AnswerSink, ReadingSource, ReportLine
+from ostinato.connectors.features import ReadingFeatures
+from ostinato.connectors.feeds import PartitionFeeds
+from ostinato.connectors.late import LateRule
+from ostinato.connectors.mapping import Mapping
+from ostinato.connectors.notices import NoticeForm
+from ostinato.connectors.repeats import ReadingRepeats
+from ostinato.connectors.replays import ReplaySessions
+from ostinato.connectors.reports import GrowingWait
+from ostinato.connectors.service_line import ServiceLine, is_passing
+from ostinato.connectors.session_ids import MAX_ID, SETTLED
+from ostinato.connectors.settings import ConnectorSettings
 from ostinato.connectors.waiting import idle_for
 from ostinato.connectors.webhooks import WebhookLine
 from ostinato.errors import CommandError, InputError
@@ -94,23 +97,28 @@ def assemble(
         InputError: names of members or features that there are not, or a file that cannot be read.
         ModuleNotFoundError: the library of an end is not installed.
     """
-    window = window_of(settings)
+    late = late_rule_of(settings)
     has_header = False
     if isinstance(settings.source, FileSourceSettings) and settings.mapping.format == "csv":
         has_header = not settings.mapping.columns
         settings = _with_header(settings, settings.source) if has_header else settings
     offset = settings.source.offset if isinstance(settings.source, MqttSourceSettings) else ""
-    mapping = Mapping(settings.mapping, features, offset)
+    mapping = Mapping(settings.mapping, features, offset, MAX_ID - (len(SETTLED) if late.replays else 0))
+
+    def settled_id(key: str) -> str:
+        return mapping.session_id(key) + SETTLED
+
     has_keys = isinstance(settings.source, KafkaSourceSettings | MqttSourceSettings | RedisSourceSettings)
     if not settings.mapping.key and not has_keys:
         raise InputError("[mapping] key is absent: lines have no key of their own")
     looking = ServiceLine(settings.service)  # what is under way on the other line is not disturbed
-    ends = new_ends(settings, report, keeps_times=window is not None, has_header=has_header)
+    ends = new_ends(settings, report, keeps_times=late.window is not None, has_header=has_header)
     feeds = PartitionFeeds(
         mapping,
         looking.reached,
         settings.batch.readings,
-        window,
+        late,
+        settled_id if late.replays else mapping.session_id,
         is_replayable=ends.source.is_replayable,
         repeats=ReadingRepeats(looking.reached, mapping.session_id) if offset else None,
     )
@@ -129,13 +137,15 @@ def assemble(
         is_stopping,
         wait_seconds=settings.batch.wait_seconds,
         telling=telling,
+        replays=ReplaySessions(line, mapping.session_id, settled_id) if late.replays else None,
     )
 
 
-def window_of(settings: ConnectorSettings) -> int | None:
-    """The late rule's window in microseconds; None = times are not looked at."""
+def late_rule_of(settings: ConnectorSettings) -> LateRule:
+    """The late rule: where none is named, ``drop`` if there is a time."""
     rule = settings.late.rule or ("drop" if settings.mapping.time else "apply")
-    return None if rule == "apply" else round(settings.late.window_seconds * 1_000_000)
+    window = None if rule == "apply" else round(settings.late.window_seconds * 1_000_000)
+    return LateRule(window, rule == "replay")
 
 
 def new_ends(settings: ConnectorSettings, report: ReportLine, *, keeps_times: bool, has_header: bool = False) -> Ends:
@@ -198,7 +208,7 @@ def _new_sink(
 def _with_header(settings: ConnectorSettings, source: FileSourceSettings) -> ConnectorSettings:
     """The settings with the columns of a file's first line."""
     try:
-        with Path(source.path).open(encoding="utf-8", newline="") as file:
+        with Path(source.path).open(encoding="utf-8-sig", newline="") as file:
             columns = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"[source] path: {source.path}: {error}") from error

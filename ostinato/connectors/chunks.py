@@ -28,6 +28,8 @@ class KeyChunks:
         bounds: int32 ``[C + 1]``: chunk ``c`` is ``rows[bounds[c]:bounds[c + 1]]``.
         rows: ``[N, F]``, the readings in the order of the chunks.
         places: int64 ``[N]``: where each of them stands in the batch, whose partitions lie one behind the other.
+        seqs: int64 ``[C]``, the steps that each session has before its chunk; then ``sources``, ``firsts`` and
+            ``triggers`` mean nothing. None = these say it.
     """
 
     session_ids: list[str]
@@ -37,6 +39,7 @@ class KeyChunks:
     bounds: NDArray[np.int32]
     rows: NDArray[Any]
     places: NDArray[np.int64]
+    seqs: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.session_ids)
@@ -52,10 +55,15 @@ class KeyChunks:
         columns = {
             "session_id": pa.array(self.session_ids, pa.utf8()),
             "inputs": pa.ListArray.from_arrays(pa.array(self.bounds), steps),
-            "source": pa.array(self.sources, pa.utf8()),
-            "first_offset": pa.array(self.firsts),
-            "offset": pa.array(self.triggers),
         }
+        if self.seqs is not None:
+            columns["seq"] = pa.array(self.seqs)
+        else:
+            columns |= {
+                "source": pa.array(self.sources, pa.utf8()),
+                "first_offset": pa.array(self.firsts),
+                "offset": pa.array(self.triggers),
+            }
         batch = pa.record_batch(list(columns.values()), list(columns))
         out = io.BytesIO()
         with pa.ipc.new_stream(out, batch.schema) as writer:
@@ -81,6 +89,7 @@ class KeyChunks:
             bounds,
             self.rows[keep],
             self.places[keep],
+            None if self.seqs is None else self.seqs[left],
         )
 
 

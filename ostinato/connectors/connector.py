@@ -21,6 +21,7 @@ from ostinato.connectors.counters import Counters
 from ostinato.connectors.ends import AnswerSink, BatchCommit, EndUnreachable, Kept, Published, ReadingSource, ReportLine
 from ostinato.connectors.feeds import Batch, PartitionFeeds
 from ostinato.connectors.notices import EventNotice, NoticeForm
+from ostinato.connectors.replays import ReplaySessions
 from ostinato.connectors.reports import GrowingWait
 from ostinato.connectors.service_line import ServiceLine, is_passing
 from ostinato.connectors.stepping import ANSWER_LOST, REPEATED, StaleBatch, SteppedBatch, Stepping
@@ -51,6 +52,7 @@ class Connector:
     Args:
         is_stopping: whether to end after the batch that is under way.
         telling: None = nobody is told of events.
+        replays: the sessions that answer, where the late rule is ``replay``; None = those that are stepped do.
         clock: in seconds.
     """
 
@@ -67,6 +69,7 @@ class Connector:
         *,
         wait_seconds: float,
         telling: Telling | None = None,
+        replays: ReplaySessions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -79,6 +82,7 @@ class Connector:
         self._is_stopping = is_stopping
         self._wait_seconds = wait_seconds
         self._telling = telling
+        self._replays = replays
         self._has_settled = False
         self._clock = clock
         self._wait = GrowingWait()
@@ -132,6 +136,8 @@ class Connector:
     def _begin(self) -> None:
         """Begin, or begin anew, from the last commit."""
         self._begins = False
+        if self._replays is not None:
+            self._replays.forget()
         self._sink.open()
         if self._has_begun and not self._source.is_replayable:
             return  # what came is still here, and does not come again
@@ -214,12 +220,18 @@ class Connector:
             reasons = {place - base: why for place, why in stepped.reasons.items() if base <= place < end}
             outputs = stepped.outputs[base:end]
             watched = None if stepped.watched is None else stepped.watched.part(base, end)
-            answers += self._writer.write(part, outputs, reasons, watched)
+            if self._replays is None:
+                answers += self._writer.write(part, outputs, reasons, watched)
             refusals += refusals_of(part, {place: why for place, why in reasons.items() if why != REPEATED})
             self._feeds.num_repeated += sum(why == REPEATED for why in reasons.values())
-            if watched is not None and self._telling is not None:
+            if watched is not None and self._telling is not None and self._replays is None:
                 notices += self._telling.form.write(part, outputs, watched.events)
             base = end
+        if self._replays is not None:
+            for one in self._replays.answer(batch.released, batch.arrivals, stepped, self._stand_by):
+                answers += self._writer.write(one.part, one.outputs, {}, one.watched, one.corrections)
+                if self._telling is not None:
+                    notices += self._telling.form.write(one.part, one.outputs, one.new_events())
         return answers, refusals, notices
 
     def _tell(self, notices: list[EventNotice], refusals: list[Refusal]) -> list[GivenUp]:
@@ -235,6 +247,7 @@ class Connector:
         counters = self._counters
         counters.add("readings_total", batch.num_read)
         counters.add("answers_total", len(commit.answers))
+        counters.add("corrections_total", sum(one.correction is not None for one in commit.answers))
         counters.add("dead_letters_total", len(commit.refusals))
         counters.add("batches_total")
         counters.add("step_seconds_total", step_seconds)

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 SERIES = {
     "readings_total": ("counter", "Messages that were read, whatever became of them."),
     "answers_total": ("counter", "Answers that were published."),
+    "corrections_total": ("counter", "Answers that were published again as a reading came late."),
     "dead_letters_total": ("counter", "Messages that cannot be applied, which went to the dead letters."),
     "late_total": ("counter", "Readings that were left out as older than one of their key that was applied."),
     "duplicates_total": ("counter", "Readings that were left out as there was one of their key and time, or offset."),

@@ -24,8 +24,8 @@ format = "json"              # or csv, binary
 # inputs = {{ temperature = "temp" }}   # feature = member, where their names differ
 
 # [late]
-# rule = "drop"              # what is older than what was applied of its key; or hold, with a window:
-# window_seconds = 0         # readings wait until one of their partition is so much newer
+# rule = "drop"              # what is older than what was applied of its key; or hold or replay, with a window:
+# window_seconds = 0         # until one of their partition is so much newer, readings wait, or may be corrected
 
 [dead_letter]
 to = "{dead_letters}"

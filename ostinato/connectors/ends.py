@@ -27,17 +27,22 @@ class EndUnreachable(CommandError):
 
 
 class Published(NamedTuple):
-    """An answer as it leaves: ``value`` is JSON; ``partition`` and ``offset`` of the reading that it is to."""
+    """An answer as it leaves: ``value`` is JSON; ``partition`` and ``offset`` of the reading that it is to.
+
+    ``correction``: the offset of the late reading that it is given again for; None = it is the first.
+    """
 
     partition: str
     offset: int
     key: str
     value: bytes
+    correction: int | None = None
 
     @property
     def id(self) -> str:
         """What is the same however often it is published, and different in all others (an offset may be a key's)."""
-        return f"{self.partition}/{self.offset}/{self.key}"
+        again = "" if self.correction is None else f"/{self.correction}"
+        return f"{self.partition}/{self.offset}/{self.key}{again}"
 
 
 class BatchCommit(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ostinato.connectors.arrivals import START, Messages, Refusal, Released, SourcePosition, no_inputs
 from ostinato.connectors.chunks import KeyChunks, to_chunks
 from ostinato.connectors.ends import Kept
-from ostinato.connectors.late import LateGate
+from ostinato.connectors.late import KeyArrivals, LateGate, LateRule
 from ostinato.connectors.mapping import Mapping as ReadingMapping
 from ostinato.connectors.repeats import ReadingRepeats
 from ostinato.connectors.service_line import Reached
@@ -25,6 +25,7 @@ class Batch:
         positions, before: of the partitions, when it is committed and now.
         times: partition -> key -> time, of those that changed.
         num_read: messages.
+        arrivals: of each of ``released``, what came of its keys, where the late rule is ``replay``.
     """
 
     released: list[Released] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Batch:
     before: dict[str, SourcePosition] = field(default_factory=dict)
     times: dict[str, dict[str, int]] = field(default_factory=dict)
     num_read: int = 0
+    arrivals: list[list[KeyArrivals]] = field(default_factory=list)
 
     def refusals(self) -> list[Refusal]:
         """Of all partitions."""
@@ -48,12 +50,12 @@ class Feed:
     batch behind the last of these: each key's chunk is then the one that was applied, and is answered again.
     """
 
-    def __init__(self, partition: str, kept: Kept, window: int | None, *, is_replayable: bool) -> None:
+    def __init__(self, partition: str, kept: Kept, late: LateRule, *, is_replayable: bool) -> None:
         self.backlog = Messages(partition)
         self.is_recovering = is_replayable
         self.cut: int | None = None
         self.committed = kept.position or START
-        self.gate = LateGate(self.committed, kept.times, window)
+        self.gate = LateGate(self.committed, kept.times, late.window, tells_arrivals=late.replays)
 
     def add(self, messages: Messages) -> None:
         """More of the partition."""
@@ -81,7 +83,7 @@ class PartitionFeeds:
 
     Args:
         reached: how far sessions have come, asked of the service.
-        window: of the late rule, in microseconds; None = times are not looked at.
+        session_id: of a key's session that has each reading once.
         repeats: knows readings that came twice, where messages count themselves.
     """
 
@@ -90,7 +92,8 @@ class PartitionFeeds:
         mapping: ReadingMapping,
         reached: Callable[[Iterable[str]], Mapping[str, Reached]],
         batch_readings: int,
-        window: int | None,
+        late: LateRule,
+        session_id: Callable[[str], str],
         *,
         is_replayable: bool,
         repeats: ReadingRepeats | None = None,
@@ -98,7 +101,8 @@ class PartitionFeeds:
         self._mapping = mapping
         self._reached = reached
         self._batch_readings = batch_readings
-        self._window = window
+        self._late = late
+        self._session_id = session_id
         self._is_replayable = is_replayable
         self._repeats = repeats
         self._feeds: dict[str, Feed] = {}
@@ -107,7 +111,7 @@ class PartitionFeeds:
     def begin(self, kept: Mapping[str, Kept]) -> None:
         """Begin, or begin anew, with these partitions, each where its last commit left it."""
         self._feeds = {
-            name: Feed(name, one, self._window, is_replayable=self._is_replayable) for name, one in kept.items()
+            name: Feed(name, one, self._late, is_replayable=self._is_replayable) for name, one in kept.items()
         }
 
     def positions(self) -> dict[str, SourcePosition]:
@@ -130,7 +134,7 @@ class PartitionFeeds:
         for name, feed in self._feeds.items():
             if feed.is_recovering and (name in at_end or feed.num_new >= MAX_BATCH):
                 keys = self._mapping.keys_of(feed.backlog)
-                reached = self._reached(sorted(self._mapping.session_id(key) for key in keys))
+                reached = self._reached(sorted(map(self._session_id, keys)))
                 ahead = [one.offset for one in reached.values() if one.source == name]
                 feed.cut = max((offset for offset in ahead if offset >= feed.committed.done), default=None)
                 feed.is_recovering = False
@@ -176,6 +180,7 @@ class PartitionFeeds:
         batch.released.append(released)
         batch.positions[name] = feed.gate.position
         batch.times[name] = feed.gate.take_changed()
+        batch.arrivals.append(feed.gate.take_arrivals())
         self.num_late, feed.gate.num_late = self.num_late + feed.gate.num_late, 0
         self.num_repeated, feed.gate.num_repeated = self.num_repeated + feed.gate.num_repeated, 0
 
@@ -192,5 +197,5 @@ class PartitionFeeds:
             batches.append(batch)
         for one in batches:
             if any(len(part) for part in one.released):
-                one.chunks = to_chunks(one.released, self._mapping.session_id)
+                one.chunks = to_chunks(one.released, self._session_id)
         return batches

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ostinato.connectors.arrivals import Messages, SourcePosition
+from ostinato.connectors.end_settings import FileSinkSettings, FileSourceSettings
 from ostinato.connectors.ends import (
     AnswerSink,
     BatchCommit,
@@ -24,7 +25,6 @@ from ostinato.connectors.ends import (
     ReadingSource,
     refusal_json,
 )
-from ostinato.connectors.settings import FileSinkSettings, FileSourceSettings
 from ostinato.connectors.waiting import idle_for
 from ostinato.errors import CommandError, InputError
 
@@ -135,6 +135,8 @@ class FileSource(ReadingSource):
             if self._has_header:
                 self._file.readline()
             return
+        if os.fstat(self._file.fileno()).st_size < position.offset - 2:
+            raise self._another_file("shorter than what was answered for")
         # Where nothing is held, the offset lies within the last line that was answered for: its rest is passed over.
         self._file.seek(max(0, position.offset - 2))
         if position.offset > 1 and self._file.read(1) != b"\n":
@@ -150,6 +152,8 @@ class FileSource(ReadingSource):
                 if not line or (self._follows and not line.endswith(b"\n")):
                     self._file.seek(start)  # a line that is still being written is none yet
                     self._is_at_end = True
+                    if self._follows and not len(messages):
+                        self._check_is_the_same(start)
                     self.is_over = not self._follows
                     break
                 if line.strip():
@@ -159,6 +163,26 @@ class FileSource(ReadingSource):
         if not messages and self._follows and seconds:
             idle_for(seconds)
         return [messages] if len(messages) else []
+
+    def _check_is_the_same(self, end: int) -> None:
+        """See that the file that is followed is still the one of this name, and was not cut.
+
+        Raises:
+            CommandError: it was rotated, so that nothing would ever come.
+        """
+        own = os.fstat(self._file.fileno())
+        if own.st_size < end:
+            raise self._another_file("cut short")
+        with contextlib.suppress(FileNotFoundError):
+            there = self._path.stat()
+            if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+                raise self._another_file("another file now")
+
+    def _another_file(self, how: str) -> CommandError:
+        return CommandError(
+            f"{self._path}: {how}. Offsets are places in the file, so a rotated one begins a source of its own: give "
+            "it a name of its own ([source] path), or begin other sessions ([mapping] prefix) and remove the position"
+        )
 
     def at_end(self) -> set[str]:
         """See ``ReadingSource``."""

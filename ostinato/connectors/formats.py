@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import orjson
 
-from ostinato.connectors.settings import MappingSettings, nearest
+from ostinato.connectors.bounds import nearest
+from ostinato.connectors.settings import MappingSettings
 from ostinato.errors import InputError
 
 Members = tuple[Any, ...]
@@ -40,13 +43,19 @@ class JsonFormat(Format):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(names)
         self._members = _getter(self.names)
+        # Between any two messages, so that what is no object by itself is none together with its neighbours: nobody
+        # who sends messages knows it, and so can put it back where a message of his swallowed it.
+        self._mark = secrets.token_hex(8)
+        self._between = f',"{self._mark}",'.encode()
 
     def read(self, values: Sequence[bytes | None]) -> tuple[list[Members], Faults]:
-        """See ``Format``: one run of the parser for all, and one for each where that fails."""
+        """See ``Format``: one run of a fast parser for all, and one of Python's for each where that fails, which takes
+        more (``NaN``, numbers of any size) and says more about what it does not take.
+        """
         try:
-            records = json.loads(b"[" + b",".join(values) + b"]")  # type: ignore[arg-type]
-            if len(records) == len(values):
-                return [self._members(record) for record in records], {}
+            parts = orjson.loads(b"[" + self._between.join(values) + b"]")  # type: ignore[arg-type]
+            if len(parts) == 2 * len(values) - 1 and parts[1::2].count(self._mark) == len(values) - 1:
+                return [self._members(record) for record in parts[::2]], {}
         except (ValueError, TypeError, LookupError, RecursionError):
             pass
         found: list[Members] = []

@@ -9,7 +9,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from ostinato.connectors.arrivals import Refusal
+from ostinato.connectors.arrivals import NEVER, Refusal, SourcePosition, bytes_of
+from ostinato.connectors.end_settings import KafkaSinkSettings, KafkaSourceSettings
 from ostinato.connectors.ends import AnswerSink, BatchCommit, EndUnreachable, Kept, PositionKeeper, ReportLine
 from ostinato.connectors.kafka_source import (
     FENCED,
@@ -21,8 +22,14 @@ from ostinato.connectors.kafka_source import (
     place_of,
     translated,
 )
-from ostinato.connectors.settings import ConnectorSettings, KafkaSinkSettings, KafkaSourceSettings
+from ostinato.connectors.settings import ConnectorSettings
 from ostinato.errors import CommandError
+
+CUT_BYTES = 65_536
+"""Left of a dead letter that is too large with its reason."""
+MAX_REASON = 1000
+NO_KEY = b""
+"""In the topic of the times: how far a partition was done. No reading has such a key."""
 
 
 class KafkaSink(AnswerSink, PositionKeeper):
@@ -109,15 +116,29 @@ class KafkaSink(AnswerSink, PositionKeeper):
     def _refuse(self, refusal: Refusal) -> None:
         if not self._dead_letters:
             return
-        headers = {"reason": refusal.reason, "source": refusal.partition, "offset": str(refusal.offset)}
-        self._producer.produce(self._dead_letters, refusal.value, refusal.key, headers=headers)
+        headers = {
+            "reason": refusal.reason[:MAX_REASON],
+            "source": refusal.partition,
+            "offset": str(refusal.offset),
+        }
+        try:
+            self._producer.produce(self._dead_letters, refusal.value, refusal.key, headers=headers)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            # As large as a message may be, and the headers come on top: the start of it has to do.
+            value, key = refusal.value or b"", refusal.key
+            headers["bytes"] = str(len(value))
+            self._producer.produce(
+                self._dead_letters, value[:CUT_BYTES], None if key is None else key[:CUT_BYTES], headers=headers
+            )
 
     def _keep_times(self, commit: BatchCommit) -> None:
-        for partition, times in commit.times.items():
-            number = place_of(partition).partition
+        for partition, position in commit.positions.items():
+            times = commit.times.get(partition, {})
             messages = [{"key": bytes_of(key), "value": str(time)} for key, time in times.items()]
-            if messages:
-                self._producer.produce_batch(self._times, messages, partition=number)
+            messages.append({"key": NO_KEY, "value": str(position.done)})
+            self._producer.produce_batch(self._times, messages, partition=place_of(partition).partition)
 
     def _fail(self, error: Exception) -> None:
         told = error.args[0] if error.args else error
@@ -144,10 +165,25 @@ class KafkaSink(AnswerSink, PositionKeeper):
         found = self._source.kept(partitions)
         if not self._times:
             return found
-        return {name: Kept(kept.position, self._times_of(name)) for name, kept in found.items()}
+        return {name: Kept(kept.position, self._times_at(name, kept.position)) for name, kept in found.items()}
+
+    def _times_at(self, partition: str, position: SourcePosition | None) -> dict[str, int]:
+        """The times that were committed with a position.
+
+        Raises:
+            EndUnreachable: a broker shows the position, and another the times of the transaction before it: that of
+                another connector ends at each by itself.
+        """
+        times = self._times_of(partition)
+        done = times.pop(NO_KEY.decode(), None)
+        if position is not None and position.newest != NEVER and done is not None and done < position.done:
+            raise EndUnreachable(f"Kafka: topic {self._times!r} does not show what was committed of {partition} yet")
+        return times
 
     def _times_of(self, partition: str) -> dict[str, int]:
-        """The times of a partition's keys: the last of each in the partition of the same number."""
+        """The times of a partition's keys: the last of each in the partition of the same number; and as that of no key
+        how far the partition was done with them.
+        """
         reader = Consumer(
             {
                 "log_level": 2,
@@ -182,8 +218,3 @@ class KafkaSink(AnswerSink, PositionKeeper):
     def close(self) -> None:
         """See ``AnswerSink``."""
         self.abandon()
-
-
-def bytes_of(key: str) -> bytes:
-    """A key as it came."""
-    return key.encode("utf-8", "surrogateescape")

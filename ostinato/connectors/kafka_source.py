@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ostinato.connectors.arrivals import NEVER, Messages, SourcePosition
+from ostinato.connectors.end_settings import KafkaSourceSettings
 from ostinato.connectors.ends import BatchCommit, EndUnreachable, Kept, PositionKeeper, ReadingSource, ReportLine
-from ostinato.connectors.settings import KafkaSourceSettings
 
 SECONDS = 20.0
 """For what is asked of a broker."""
@@ -107,6 +107,8 @@ class KafkaSource(ReadingSource, PositionKeeper):
     def start_at(self, positions: Mapping[str, SourcePosition | None]) -> None:
         """See ``ReadingSource``."""
         self._ends -= set(positions)
+        if self._settings.start == "latest":
+            positions = self._pinned(positions)
         places = [
             place_of(name) if position is None else place_of(name, position.offset)
             for name, position in positions.items()
@@ -116,6 +118,21 @@ class KafkaSource(ReadingSource, PositionKeeper):
                 place.offset = NO_START
         with translated():
             self.consumer.assign(places)
+
+    def _pinned(self, positions: Mapping[str, SourcePosition | None]) -> dict[str, SourcePosition | None]:
+        """Positions where the end of a partition that has none is its own, kept before anything is read: else what came
+        between a start and its first commit would be behind the end of the next.
+        """
+        with translated():
+            ends = {
+                name: SourcePosition(end, end)
+                for name, position in positions.items()
+                if position is None
+                for _, end in [self.consumer.get_watermark_offsets(place_of(name), SECONDS)]
+            }
+            if ends:
+                self.consumer.commit(offsets=kept_places(ends), asynchronous=False)
+        return {**positions, **ends}
 
     def poll(self, max_messages: int, seconds: float) -> list[Messages]:
         """See ``ReadingSource``."""

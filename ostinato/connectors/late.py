@@ -4,6 +4,9 @@ not.
 Everything here follows from the partition's messages alone, in their order, and from what the last commit kept: a
 connector that begins anew comes to the same readings, let go by the same messages.
 
+With the rule ``replay``, what is held is answered for at once, and again when one comes before it: the gate then tells
+what came of each key, too.
+
 A reading is let go when the newest time of its partition is ``window`` past its own; at once where the window is 0. It
 is late where its key has had one as new. ``SourcePosition`` has what is needed to go on: messages from ``offset`` to
 ``done`` are read again, and of those just the ones newer than ``newest - window`` were held.
@@ -20,7 +23,7 @@ import numpy as np
 from ostinato.connectors.arrivals import NEVER, Readings, Refusal, Released, SourcePosition, no_inputs
 
 
-class _Held(NamedTuple):
+class HeldReading(NamedTuple):
     """A reading that waits for older ones; the oldest is the least."""
 
     time: int
@@ -30,8 +33,38 @@ class _Held(NamedTuple):
     inputs: Any
 
 
+class LateRule(NamedTuple):
+    """``window``: in microseconds; None = times are not looked at. ``replays``: what is held is answered at once."""
+
+    window: int | None
+    replays: bool = False
+
+
+class KeyArrivals(NamedTuple):
+    """What came of one key with a stretch of messages, for the rule ``replay``.
+
+    Attributes:
+        new: offsets of its readings in the stretch.
+        late_from: the time of the oldest of these, where one is older than what came before the stretch; None = none.
+        cause: the offset of the last that is.
+        released: those that the stretch lets go, each with its place among all that it does; in the order of times.
+        held: all that wait behind it, those that came before it too; in the order of times.
+    """
+
+    key: str
+    new: frozenset[int]
+    late_from: int | None
+    cause: int | None
+    released: list[tuple[int, HeldReading]]
+    held: list[HeldReading]
+
+
 class LateGate:
-    """What a partition's readings go through. ``window``: in microseconds; None = times are not looked at.
+    """What a partition's readings go through.
+
+    Args:
+        window: in microseconds; None = times are not looked at.
+        tells_arrivals: whether ``take_arrivals`` has something to give.
 
     Attributes:
         position: how far the partition is answered for when all that was let go is.
@@ -39,15 +72,25 @@ class LateGate:
         num_late, num_repeated: readings that were left out.
     """
 
-    def __init__(self, position: SourcePosition, times: dict[str, int], window: int | None = None) -> None:
+    def __init__(
+        self,
+        position: SourcePosition,
+        times: dict[str, int],
+        window: int | None = None,
+        *,
+        tells_arrivals: bool = False,
+    ) -> None:
         self.position = position
         self.changed: dict[str, int] = {}
         self.num_late = self.num_repeated = 0
         self._begun_at = position.done
         self._times = times
         self._window = window
-        self._held: list[_Held] = []
+        self._held: list[HeldReading] = []
         self._waiting: set[tuple[str, int]] = set()
+        self._tells_arrivals = tells_arrivals
+        self._arrivals: list[KeyArrivals] = []
+        self._newest: dict[str, int] = {}
 
     def pass_on(self, readings: Readings, done: int, refusals: list[Refusal]) -> Released:
         """What is to be applied of the next messages, all below ``done``."""
@@ -63,21 +106,30 @@ class LateGate:
                 refusals,
             )
         newest = self.position.newest
-        gone: list[tuple[_Held, int]] = []
+        gone: list[tuple[HeldReading, int]] = []
+        new: list[HeldReading] = []
+        before: dict[str, int] = {}
         for index, offset in enumerate(readings.offsets):
-            reading = _Held(
+            reading = HeldReading(
                 readings.times[index], offset, readings.keys[index], readings.shown_times[index], readings.inputs[index]
             )
             if offset < self._begun_at:
                 if reading.time > newest - self._window and (reading.key, reading.time) not in self._waiting:
                     self._hold(reading)
+                    if self._tells_arrivals:
+                        self._note(reading)
             elif self._is_new(reading):
                 newest = max(newest, reading.time)
                 self._hold(reading)
+                if self._tells_arrivals:
+                    new.append(reading)
+                    before.setdefault(reading.key, self._note(reading))
                 gone += [(held, offset) for held in self._let_go(newest - self._window)]
         self._move(done, newest)
-        new = [refusal for refusal in refusals if refusal.offset >= self._begun_at]
-        return _released(readings.messages.partition, gone, readings.inputs, new)
+        if new:
+            self._tell(new, before, [held for held, _ in gone])
+        fresh = [refusal for refusal in refusals if refusal.offset >= self._begun_at]
+        return _released(readings.messages.partition, gone, readings.inputs, fresh)
 
     def flush(self, partition: str, inputs: Any) -> Released:
         """Everything that is held: no message will come any more. ``inputs``: any, for their width and dtype.
@@ -94,12 +146,17 @@ class LateGate:
         changed, self.changed = self.changed, {}
         return changed
 
+    def take_arrivals(self) -> list[KeyArrivals]:
+        """What came of each key since this was asked last."""
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
     @property
     def num_held(self) -> int:
         """Readings that wait for older ones."""
         return len(self._held)
 
-    def _is_new(self, reading: _Held) -> bool:
+    def _is_new(self, reading: HeldReading) -> bool:
         """Whether a reading is later than all of its key that were let go, and not held already."""
         last = self._times.get(reading.key, NEVER)
         is_repeated = reading.time == last or (reading.key, reading.time) in self._waiting
@@ -107,11 +164,43 @@ class LateGate:
         self.num_late += reading.time < last
         return reading.time > last and not is_repeated
 
-    def _hold(self, reading: _Held) -> None:
+    def _hold(self, reading: HeldReading) -> None:
         heapq.heappush(self._held, reading)
         self._waiting.add((reading.key, reading.time))
 
-    def _let_go(self, until: int) -> Iterator[_Held]:
+    def _note(self, reading: HeldReading) -> int:
+        """Note the newest time of all that came of a key; returns what it was before."""
+        last = self._newest.get(reading.key, self._times.get(reading.key, NEVER))
+        self._newest[reading.key] = max(last, reading.time)
+        return last
+
+    def _tell(self, new: list[HeldReading], before: dict[str, int], gone: list[HeldReading]) -> None:
+        """Note what came of each key in a stretch; ``before``: the newest time that each had until then."""
+        of_keys: dict[str, list[HeldReading]] = {}
+        for reading in new:
+            of_keys.setdefault(reading.key, []).append(reading)
+        released: dict[str, list[tuple[int, HeldReading]]] = {key: [] for key in of_keys}
+        held: dict[str, list[HeldReading]] = {key: [] for key in of_keys}
+        for reading in self._held:
+            if reading.key in held:
+                held[reading.key].append(reading)
+        for place, reading in enumerate(gone):
+            if reading.key in released:
+                released[reading.key].append((place, reading))
+        for key, own in of_keys.items():
+            late = [reading for reading in own if reading.time < before[key]]
+            self._arrivals.append(
+                KeyArrivals(
+                    key,
+                    frozenset(reading.offset for reading in own),
+                    min((reading.time for reading in late), default=None),
+                    max((reading.offset for reading in late), default=None),
+                    sorted(released[key]),
+                    sorted(held[key]),
+                )
+            )
+
+    def _let_go(self, until: int) -> Iterator[HeldReading]:
         """The readings up to a time, which are held no longer, the oldest first."""
         while self._held and self._held[0].time <= until:
             held = heapq.heappop(self._held)
@@ -124,7 +213,7 @@ class LateGate:
         self.position = SourcePosition(offset, max(done, self.position.done), newest)
 
 
-def _released(partition: str, gone: list[tuple[_Held, int]], inputs: Any, refusals: list[Refusal]) -> Released:
+def _released(partition: str, gone: list[tuple[HeldReading, int]], inputs: Any, refusals: list[Refusal]) -> Released:
     return Released(
         partition,
         [held.offset for held, _ in gone],

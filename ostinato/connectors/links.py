@@ -26,5 +26,8 @@ def check_template(place: str, template: str) -> None:
 def link_of(template: str, values: Mapping[str, str]) -> str:
     """The link: ``service`` as it is, all else as a part of an address."""
     return _NAME.sub(
-        lambda found: values[found[1]] if found[1] == "service" else quote(values[found[1]], safe="~"), template
+        lambda found: (
+            values[found[1]] if found[1] == "service" else quote(values[found[1]], safe="~", errors="surrogateescape")
+        ),
+        template,
     )

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.connectors.arrivals import Messages, Readings, Refusal, no_inputs
+from ostinato.connectors.bounds import nearest
 from ostinato.connectors.features import ReadingFeatures, check_feature_names
 from ostinato.connectors.formats import Faults, Members, format_of
-from ostinato.connectors.session_ids import session_id_of
-from ostinato.connectors.settings import UNITS, MappingSettings, nearest
+from ostinato.connectors.session_ids import MAX_ID, session_id_of
+from ostinato.connectors.settings import UNITS, MappingSettings
 
 MAX_TIME = 2**62
 
@@ -27,10 +28,13 @@ class Mapping:
         InputError: names that the model or the messages do not have.
     """
 
-    def __init__(self, settings: MappingSettings, features: ReadingFeatures, offset: str = "") -> None:
+    def __init__(
+        self, settings: MappingSettings, features: ReadingFeatures, offset: str = "", max_id: int = MAX_ID
+    ) -> None:
         check_feature_names(features.names, settings.inputs, nearest)
         self.features = features
         self._prefix = settings.prefix
+        self._max_id = max_id
         self._unit = UNITS[settings.time_unit]
         self._has_key, self._has_time = bool(settings.key), bool(settings.time)
         extra = [name for name in (settings.key, settings.time, offset) if name]
@@ -110,7 +114,7 @@ class Mapping:
         for place, key in enumerate(keys):
             if key not in known and place not in faults:
                 try:
-                    known[key] = session_id_of(key, self._prefix)
+                    known[key] = session_id_of(key, self._prefix, self._max_id)
                 except ValueError as error:
                     faults[place] = "it has no key" if given[place] is None else str(error)
         return keys

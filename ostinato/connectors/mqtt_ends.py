@@ -22,8 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 
 from ostinato.connectors.arrivals import Messages, SourcePosition
+from ostinato.connectors.end_settings import MqttSinkSettings, MqttSourceSettings
 from ostinato.connectors.ends import AnswerSink, BatchCommit, EndUnreachable, ReadingSource, ReportLine, refusal_json
-from ostinato.connectors.settings import MqttSinkSettings, MqttSourceSettings
 from ostinato.connectors.waiting import idle_for
 
 SECONDS = 20.0
@@ -51,7 +51,13 @@ def new_client(settings: MqttSourceSettings | MqttSinkSettings, report: ReportLi
         if reason.is_failure:
             report(f"MQTT: {where}: {reason}")
 
+    def tell_refusal(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        del client, userdata, flags, properties
+        if reason.is_failure:
+            report(f"MQTT: {where} refuses the connection: {reason}")
+
     client.on_disconnect = tell
+    client.on_connect = tell_refusal
     return client
 
 
@@ -90,8 +96,11 @@ class MqttSource(ReadingSource):
         self._settings = settings
         self._partition = f"{settings.topic}/{0 if settings.offset else secrets.token_hex(4)}"
         self._client = new_client(settings, report, manual_ack=True)
+        self._report = report
         self._client.on_message = self._hear
+        self._tell_refusal = self._client.on_connect
         self._client.on_connect = self._subscribe
+        self._client.on_subscribe = self._subscribed
         self._arrived: deque[tuple[int, str, bytes]] = deque()
         self._unacknowledged: dict[int, int] = {}
         self._mids: dict[int, tuple[int, int]] = {}
@@ -100,9 +109,21 @@ class MqttSource(ReadingSource):
         self._is_connected = False
 
     def _subscribe(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        del userdata, flags, properties
-        if not reason.is_failure:
-            client.subscribe(self._settings.topic, self._settings.qos)
+        self._tell_refusal(client, userdata, flags, reason, properties)
+        if reason.is_failure:
+            return
+        if not flags.session_present:
+            # The broker counts anew: what it delivered before is not to be acknowledged under another's number.
+            with self._changed:
+                self._unacknowledged.clear()
+                self._mids.clear()
+        client.subscribe(self._settings.topic, self._settings.qos)
+
+    def _subscribed(self, client: Any, userdata: Any, mid: Any, reasons: Any, properties: Any) -> None:
+        del client, userdata, mid, properties
+        for reason in reasons:
+            if reason.is_failure:
+                self._report(f"MQTT: the broker refuses the subscription to {self._settings.topic!r}: {reason}")
 
     def _hear(self, client: Any, userdata: Any, message: Any) -> None:
         del client, userdata
@@ -216,7 +237,7 @@ class MqttSink(AnswerSink):
 
     def _publish(self, topic: str, value: bytes, own_id: str) -> Any:
         properties: Any = new_properties(PacketTypes.PUBLISH)
-        properties.UserProperty = ("id", own_id)
+        properties.UserProperty = ("id", property_of(own_id))
         return self._client.publish(topic, value, self._settings.qos, properties=properties)
 
     def close(self) -> None:
@@ -227,5 +248,21 @@ class MqttSink(AnswerSink):
 
 
 def level_of(key: str) -> str:
-    """A key as one level of a topic: what means something there is written as ``_``."""
-    return "".join("_" if sign in "+#/\0" else sign for sign in key) or "_"
+    """A key as one level of a topic: what means something there, or may not be there, is written as ``_``."""
+    return "".join("_" if sign in "+#/" or not _is_allowed(sign) else sign for sign in key) or "_"
+
+
+def property_of(text: str) -> str:
+    """A text as a property has it: what may not be there is written as Python does, and two are never one."""
+    if all(_is_allowed(sign) and sign != "\\" for sign in text):
+        return text
+    return "".join(
+        sign if _is_allowed(sign) and sign != "\\" else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
+def _is_allowed(sign: str) -> bool:
+    """Whether brokers take a character in a text; a packet that has another they refuse, and cut the connection."""
+    code = ord(sign)
+    is_control = code < 0x20 or 0x7F <= code < 0xA0
+    return not (is_control or 0xD800 <= code < 0xE000 or 0xFDD0 <= code < 0xFDF0 or code & 0xFFFE == 0xFFFE)

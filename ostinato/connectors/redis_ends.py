@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from ostinato.connectors.arrivals import Messages, SourcePosition
+from ostinato.connectors.arrivals import Messages, SourcePosition, bytes_of
+from ostinato.connectors.end_settings import RedisSinkSettings, RedisSourceSettings
 from ostinato.connectors.ends import (
     AnswerSink,
     BatchCommit,
@@ -24,12 +25,14 @@ from ostinato.connectors.ends import (
     ReadingSource,
     refusal_json,
 )
-from ostinato.connectors.settings import RedisSinkSettings, RedisSourceSettings
 from ostinato.connectors.waiting import idle_for
+from ostinato.errors import CommandError
 
 SECONDS = 20.0
 SEQUENCE_BITS = 20
 """Of an offset, for the entries of one millisecond; the id's milliseconds are above them."""
+MILLISECONDS_BITS = 43
+"""Which leads to the year 2248, within the 63 bits of an offset."""
 
 
 @contextlib.contextmanager
@@ -41,9 +44,18 @@ def _translated() -> Iterator[None]:
 
 
 def offset_of(entry_id: bytes) -> int:
-    """An entry's id ``MILLISECONDS-SEQUENCE`` as one number, in the same order."""
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds) << SEQUENCE_BITS | int(sequence)
+    """An entry's id ``MILLISECONDS-SEQUENCE`` as one number, in the same order.
+
+    Raises:
+        CommandError: somebody chose an id by hand that has no number in that order.
+    """
+    milliseconds, sequence = map(int, entry_id.split(b"-"))
+    if sequence >> SEQUENCE_BITS or milliseconds >> MILLISECONDS_BITS:
+        raise CommandError(
+            f"entry {entry_id.decode()}: a connector counts by ids that Redis gave (XADD with *): less than "
+            f"2^{SEQUENCE_BITS} entries in a millisecond, and less than 2^{MILLISECONDS_BITS} milliseconds"
+        )
+    return milliseconds << SEQUENCE_BITS | sequence
 
 
 def id_before(offset: int) -> str:
@@ -93,9 +105,7 @@ class RedisKeeper(PositionKeeper):
                 pipeline.hset(self._positions, mapping=texts)
             for name, times in commit.times.items():
                 if times:
-                    of_keys: dict[Any, Any] = {
-                        key.encode("utf-8", "surrogateescape"): time for key, time in times.items()
-                    }
+                    of_keys: dict[Any, Any] = {bytes_of(key): time for key, time in times.items()}
                     pipeline.hset(self._times + name, mapping=of_keys)
             pipeline.execute()
 
@@ -171,8 +181,9 @@ class RedisSink(AnswerSink):
 
     def commit(self, commit: BatchCommit) -> None:
         """See ``AnswerSink``."""
+        stream, num_kept = self._settings.stream, self._settings.max_entries
         entries: list[tuple[str, dict[str, Any], int]] = [
-            (self._settings.stream, {"id": one.id, "key": one.key, "value": one.value}, self._settings.max_entries)
+            (stream, {"id": bytes_of(one.id), "key": bytes_of(one.key), "value": one.value}, num_kept)
             for one in commit.answers
         ]
         if self._dead_letters:

@@ -13,13 +13,16 @@ from ostinato.client.addresses import part_of_path
 from ostinato.client.keys import headers_of, own_key
 from ostinato.client.wire import base_urls
 from ostinato.connectors.chunks import ChunkAnswers, KeyChunks, read_answers
+from ostinato.connectors.ends import EndUnreachable
 from ostinato.connectors.settings import ServiceSettings
 from ostinato.errors import ServiceError, ServiceUnreachable
 
 ARROW = "application/vnd.apache.arrow.stream"
 PASSING = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same may be asked again."""
-GONE = (404, 410)
+ENDED = 410
+GONE = (404, ENDED)
+TAKEN = 409
 
 
 class Reached(NamedTuple):
@@ -70,9 +73,37 @@ class ServiceLine:
             found[session_id] = Reached(told.get("source"), -1 if offset is None else int(offset), int(told["steps"]))
         return found
 
+    def begin_again(self, session_id: str, settled_id: str) -> int | None:
+        """End a session if it is there, and begin it as a copy of another, or anew where that was never there; returns
+        how many steps it has. None = the other has ended, so that nobody knows what the copy would have had.
+
+        Raises:
+            EndUnreachable: somebody else began it meanwhile.
+        """
+        self._ask("DELETE", f"/v1/sessions/{part_of_path(session_id)}")
+        status, body = self._answer()
+        if status not in GONE:
+            _raise_for(status, body)
+        given = json.dumps({"session_id": session_id}).encode()
+        self._ask("POST", f"/v1/sessions/{part_of_path(settled_id)}/fork", given)
+        status, body = self._answer()
+        if status == ENDED:
+            return None
+        if status in GONE:
+            self._ask("POST", f"/v1/models/{part_of_path(self._model)}/sessions", given)
+            status, body = self._answer()
+        if status == TAKEN:
+            raise EndUnreachable(f"session {session_id} was begun by somebody else, too")
+        _raise_for(status, body)
+        return int(json.loads(body)["steps"])
+
     def send(self, chunks: KeyChunks) -> None:
-        """Send chunks; ``receive`` gives the answers to them."""
-        path = f"/v1/models/{part_of_path(self._model)}/step?create_missing=true"
+        """Send chunks; ``receive`` gives the answers to them. Sessions begin with their first chunk, unless it says how
+        many steps they have.
+        """
+        path = f"/v1/models/{part_of_path(self._model)}/step"
+        if chunks.seqs is None:
+            path += "?create_missing=true"
         self._ask("POST", path, chunks.message(), ARROW)
         self._sent = chunks
 

@@ -15,7 +15,11 @@ _OTHER = re.compile(rb"[^A-Za-z0-9._-]")
 _ESCAPED = re.compile(rb":([0-9a-f]{2})")
 
 
-def session_id_of(key: str, prefix: str = "") -> str:
+SETTLED = ":settled"
+"""Behind the id of a key's session, of another that it has with the rule ``replay``; no key's own id ends so."""
+
+
+def session_id_of(key: str, prefix: str = "", max_length: int = MAX_ID) -> str:
     """The id of a key's session, with a prefix of a connector in front.
 
     Raises:
@@ -25,8 +29,8 @@ def session_id_of(key: str, prefix: str = "") -> str:
         raise ValueError("the key is empty")
     plain = key if _PLAIN.fullmatch(key) else _escaped(key)
     session_id = prefix + plain
-    if len(session_id) > MAX_ID:
-        raise ValueError(f"the key makes an id of {len(session_id)} characters; a session's has at most {MAX_ID}")
+    if len(session_id) > max_length:
+        raise ValueError(f"the key makes an id of {len(session_id)} characters; a session's has at most {max_length}")
     return session_id
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ostinato.connectors.bounds import check_bounds, nearest, one_of, port, seconds, within
+from ostinato.connectors.end_settings import (
+    SINKS,
+    SOURCES,
+    FileSourceSettings,
+    KafkaSinkSettings,
+    KafkaSourceSettings,
+    MqttSourceSettings,
+    StdinSettings,
+)
 from ostinato.connectors.session_ids import MAX_ID, session_id_of
 from ostinato.connectors.webhook_settings import WebhookSettings, check_webhook
 from ostinato.errors import InputError
 
-FORMATS = ("json", "csv", "binary")
-RULES = ("apply", "drop", "hold")
+RULES = ("apply", "drop", "hold", "replay")
+WITH_WINDOW = ("hold", "replay")
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}
 MAX_BATCH = 8192
 """Readings that a batch has at most. A connector that begins looks at so many behind its position for readings that
 were applied and not yet answered for, so it is no setting."""
+MAX_WINDOW_SECONDS = 100 * 366 * 86_400.0
 
 Section = TypeVar("Section")
 
@@ -29,105 +39,8 @@ class ServiceSettings:
 
     model: str
     url: str = "http://127.0.0.1:3000"
-    version: str = ""
     key: str = field(default="", repr=False)
-    timeout_seconds: float = 60.0
-
-
-@dataclass(frozen=True)
-class KafkaSourceSettings:
-    """``[source]`` of kind ``kafka``. ``options``: of librdkafka, as ``{"security.protocol" = "SSL"}``."""
-
-    brokers: str
-    topic: str
-    group: str = "ostinato"
-    start: str = "earliest"
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class RedisSourceSettings:
-    """``[source]`` of kind ``redis``: a stream. ``field``: of an entry, the one that holds the message."""
-
-    stream: str
-    url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
-    field: str = "value"
-    group: str = "ostinato"
-
-
-@dataclass(frozen=True)
-class MqttSourceSettings:
-    """``[source]`` of kind ``mqtt``. ``offset``: the member of a message that counts up, as a sequence number."""
-
-    topic: str
-    host: str = "127.0.0.1"
-    port: int = 1883
-    qos: int = 1
-    client_id: str = "ostinato"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    offset: str = ""
-
-
-@dataclass(frozen=True)
-class FileSourceSettings:
-    """``[source]`` of kind ``file``: a message a line. ``follow``: wait for more at its end."""
-
-    path: str
-    follow: bool = False
-    position: str = ""
-
-
-@dataclass(frozen=True)
-class StdinSettings:
-    """``[source]`` of kind ``stdin``: a message a line."""
-
-
-@dataclass(frozen=True)
-class KafkaSinkSettings:
-    """``[sink]`` of kind ``kafka``. ``transactional_id``: of this connector alone; empty = by group and host."""
-
-    topic: str
-    brokers: str = ""
-    transactional_id: str = ""
-    transaction_seconds: float = 15.0
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class RedisSinkSettings:
-    """``[sink]`` of kind ``redis``: a stream. ``max_entries``: cut it to about so many; 0 = never."""
-
-    stream: str
-    url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
-    max_entries: int = 0
-
-
-@dataclass(frozen=True)
-class MqttSinkSettings:
-    """``[sink]`` of kind ``mqtt``. ``{key}`` in ``topic`` is the reading's key."""
-
-    topic: str
-    host: str = "127.0.0.1"
-    port: int = 1883
-    qos: int = 1
-    client_id: str = "ostinato-answers"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    tls: bool = False
-
-
-@dataclass(frozen=True)
-class FileSinkSettings:
-    """``[sink]`` of kind ``file``: an answer a line."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class StdoutSettings:
-    """``[sink]`` of kind ``stdout``: an answer a line."""
+    timeout_seconds: float = seconds(60.0)
 
 
 @dataclass(frozen=True)
@@ -138,10 +51,10 @@ class MappingSettings:
     binary messages, a name and a type for each member, as ``device:S8 at:<i8 x:<f4``.
     """
 
-    format: str = "json"
+    format: str = one_of("json", "json", "csv", "binary")
     key: str = ""
     time: str = ""
-    time_unit: str = "s"
+    time_unit: str = one_of("s", *UNITS)
     inputs: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     layout: str = ""
@@ -156,8 +69,8 @@ class LateSettings:
     last readings are kept; empty = the sink's topic with ``-times`` behind.
     """
 
-    rule: str = ""
-    window_seconds: float = 0.0
+    rule: str = one_of("", "", *RULES)
+    window_seconds: float = within(0.0, 0.0, MAX_WINDOW_SECONDS)
     topic: str = ""
 
 
@@ -172,32 +85,16 @@ class DeadLetterSettings:
 class BatchSettings:
     """``[batch]``: at most so many readings, and for how long the first waits for more."""
 
-    readings: int = 4096
-    wait_seconds: float = 0.02
+    readings: int = within(4096, 1, MAX_BATCH)
+    wait_seconds: float = within(0.02, 0.0, 60.0)
 
 
 @dataclass(frozen=True)
 class MetricsSettings:
     """``[metrics]``: where Prometheus asks; port 0 = nowhere."""
 
-    port: int = 0
+    port: int = port(0, 0)
     host: str = "127.0.0.1"
-
-
-SOURCES: dict[str, type[Any]] = {
-    "kafka": KafkaSourceSettings,
-    "mqtt": MqttSourceSettings,
-    "redis": RedisSourceSettings,
-    "file": FileSourceSettings,
-    "stdin": StdinSettings,
-}
-SINKS: dict[str, type[Any]] = {
-    "kafka": KafkaSinkSettings,
-    "mqtt": MqttSinkSettings,
-    "redis": RedisSinkSettings,
-    "file": FileSinkSettings,
-    "stdout": StdoutSettings,
-}
 
 
 @dataclass(frozen=True)
@@ -257,12 +154,6 @@ def settings_of(content: Mapping[str, Any]) -> ConnectorSettings:
     return settings
 
 
-def nearest(name: str, names: list[str]) -> str:
-    """What may have been meant, as the end of a sentence: the nearest of some names, or all of a few."""
-    found = difflib.get_close_matches(name, names, 3, 0.5)
-    return f"did you mean {' or '.join(found)}?" if found else f"there is {', '.join(names[:30])}"
-
-
 def _of_kind(name: str, kinds: Mapping[str, type[Any]], content: Mapping[str, Any]) -> Any:
     kind = content[name].get("kind")
     if not isinstance(kind, str) or kind not in kinds:
@@ -292,6 +183,7 @@ def _value(place: str, value: Any, part: Field[Any]) -> Any:
     if type(value) is not wanted:
         words = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
         raise InputError(f"{place}: not {words.get(kind, 'a list or table as it has to be')}: {value!r}")
+    check_bounds(place, value, part)
     return value
 
 
@@ -304,21 +196,16 @@ def _check_names(given: Mapping[str, Any], names: list[str], sentence: str) -> N
 def _check(settings: ConnectorSettings) -> None:
     """What no single member tells."""
     mapping, late = settings.mapping, settings.late
-    for place, value, known in (
-        ("[mapping] format", mapping.format, FORMATS),
-        ("[mapping] time_unit", mapping.time_unit, tuple(UNITS)),
-        ("[late] rule", late.rule, ("", *RULES)),
-    ):
-        if value not in known:
-            raise InputError(f"{place}: {value!r} is none; {nearest(value, [name for name in known if name])}")
-    if late.rule in ("drop", "hold") and not mapping.time:
+    if late.rule not in ("", "apply") and not mapping.time:
         raise InputError(f"[late] rule {late.rule!r} needs a time: [mapping] time names the member that tells it")
-    if (late.rule == "hold") != (late.window_seconds > 0):
-        raise InputError("[late] window_seconds is for rule 'hold', which needs it: above 0")
+    if (late.rule in WITH_WINDOW) != (late.window_seconds > 0):
+        raise InputError("[late] window_seconds is for rules 'hold' and 'replay', which need it: above 0")
+    if late.rule == "replay" and isinstance(settings.source, MqttSourceSettings | StdinSettings):
+        raise InputError("[late] rule 'replay' needs a source that can be read again: kafka, redis or file")
     if mapping.format == "binary" and not mapping.layout:
         raise InputError("[mapping] layout is absent: names and types of a binary message, as 'device:S8 x:<f4'")
-    if not 1 <= settings.batch.readings <= MAX_BATCH:
-        raise InputError(f"[batch] readings: {settings.batch.readings} is not from 1 to {MAX_BATCH}")
+    if mapping.format == "binary" and isinstance(settings.source, FileSourceSettings | StdinSettings):
+        raise InputError("[mapping] format 'binary' is for messages; lines end where a record may have any byte")
     if settings.webhook is not None:
         check_webhook(settings.webhook)
     if late.rule == "hold" and isinstance(settings.source, MqttSourceSettings) and settings.source.offset:

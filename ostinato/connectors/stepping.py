@@ -20,6 +20,7 @@ PASSING_CODES = frozenset(
     {"overloaded", "draining", "state_store_unavailable", "deadline_exceeded", "rate_limited", "internal_error"}
 )
 CONFLICT = "seq_conflict"
+NOT_THERE = frozenset({"unknown_session", "session_expired", "session_closed"})
 UNREADABLE = "invalid_input"
 REPEATED = "a reading that was applied before"
 """Why a reading of a source that cannot be read again has no answer: it came twice."""
@@ -117,7 +118,7 @@ class Stepping:
         for chunk, (code, detail) in answers.problems.items():
             first, last = int(pending.bounds[chunk]), int(pending.bounds[chunk + 1])
             step = _STEP.search(detail)
-            if code == CONFLICT and not self._if_past:
+            if (code == CONFLICT and not self._if_past) or (code in NOT_THERE and pending.seqs is not None):
                 raise StaleBatch(f"session {pending.session_ids[chunk]}: {detail}")
             if code in PASSING_CODES:
                 passing = detail

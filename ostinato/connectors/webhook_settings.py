@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ostinato.connectors.bounds import nearest, seconds, within
 from ostinato.connectors.links import check_template
 from ostinato.errors import InputError
 
@@ -28,9 +27,9 @@ class WebhookSettings:
     events: tuple[str, ...] = ()
     link: str = SESSION_LINK
     outbox: str = "webhooks.db"
-    timeout_seconds: float = 10.0
-    retry_seconds: float = 86_400.0
-    max_waiting: int = 10_000
+    timeout_seconds: float = seconds(10.0)
+    retry_seconds: float = within(86_400.0, 0.0, 366 * 86_400.0)
+    max_waiting: int = within(10_000, 1, 1_000_000_000)
 
 
 def check_webhook(settings: WebhookSettings) -> None:
@@ -42,6 +41,7 @@ def check_webhook(settings: WebhookSettings) -> None:
     try:
         parts = urlsplit(settings.url)
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         is_whole = False
     if (
@@ -52,17 +52,5 @@ def check_webhook(settings: WebhookSettings) -> None:
         raise InputError("[webhook] url: not http://HOST/PATH or https://HOST/PATH, without a name and password in it")
     for name in settings.events:
         if name not in EVENTS:
-            raise InputError(f"[webhook] events: {name!r} is none; {_nearest(name, EVENTS)}")
+            raise InputError(f"[webhook] events: {name!r} is none; {nearest(name, EVENTS)}")
     check_template("[webhook] link", settings.link)
-    for name, value, least in (
-        ("timeout_seconds", settings.timeout_seconds, 0.01),
-        ("retry_seconds", settings.retry_seconds, 0.0),
-        ("max_waiting", settings.max_waiting, 1),
-    ):
-        if not least <= value < 1e9:
-            raise InputError(f"[webhook] {name}: {value} is not from {least} on")
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, names, 2, 0.5) or names
-    return f"did you mean {' or '.join(found)}?"

@@ -7,7 +7,9 @@ other, and the one that failed stands behind them.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -73,7 +75,12 @@ class Receiver:
             "webhook-signature": self._secrets.signature(notice.id, timestamp, notice.body),
         }
         connection = self._kind(self._host, self._port, timeout=self._timeout_seconds)
+        # A socket's own time begins anew with each byte that comes.
+        limit = threading.Timer(self._timeout_seconds, _cut, [connection])
+        limit.daemon = True
         try:
+            connection.connect()
+            limit.start()
             connection.request("POST", self._path, notice.body, headers)
             answer = connection.getresponse()
             return Reply(answer.status, answer.getheader("retry-after", ""), f"it answered with status {answer.status}")
@@ -82,7 +89,15 @@ class Receiver:
             words = str(error) if isinstance(error, OSError) else ""
             return Reply(0, "", f"no answer ({words or type(error).__name__})")
         finally:
+            limit.cancel()
             connection.close()
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End what is waited for on a connection, from another thread."""
+    if (own := connection.sock) is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(own, socket.SHUT_RDWR)
 
 
 class WebhookLine:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.connectors.faults import Plan, play
 
-RULES = (("apply", 0.0), ("drop", 0.0), ("hold", 3.0))
+RULES = (("apply", 0.0), ("drop", 0.0), ("hold", 3.0), ("replay", 3.0))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the first run; each further one has the next")
-    parser.add_argument("--runs", type=int, default=9, help="runs, over the late rules in turn")
+    parser.add_argument("--runs", type=int, default=12, help="runs, over the late rules in turn")
     parser.add_argument("--kills", type=int, default=20, help="in each run")
     given = parser.parse_args()
     for number in range(given.runs):

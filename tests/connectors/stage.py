@@ -163,12 +163,24 @@ class Answer:
     source: str
     offset: int
     outputs: tuple[float, ...]
+    time: float | None = None
+    correction: int | None = None
 
 
 def answers_of(values: Iterable[bytes]) -> list[Answer]:
     """The answers in what was published."""
     told = [json.loads(value) for value in values]
-    return [Answer(one["key"], one["source"], one["offset"], tuple(one["outputs"].values())) for one in told]
+    return [
+        Answer(
+            one["key"],
+            one["source"],
+            one["offset"],
+            tuple(one["outputs"].values()),
+            one.get("time"),
+            one.get("correction"),
+        )
+        for one in told
+    ]
 
 
 def reading(key: str | None, row: Iterable[float], **more: Any) -> bytes:

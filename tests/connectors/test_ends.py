@@ -76,6 +76,56 @@ def test_a_file_is_answered_once_though_the_connector_is_killed(
     assert (letter["value"], letter["offset"]) == ("no reading", int(starts[100]) + 1)
 
 
+def test_a_late_reading_corrects_the_answers_behind_it_and_whatever_was_done_to_the_session_goes(
+    server: ServerProcess, directory: Path, tmp_path: Path
+) -> None:
+    source, sink = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    ends = f'[source]\nkind = "file"\npath = "{source}"\nfollow = true\n[sink]\nkind = "file"\npath = "{sink}"\n'
+    rule = '[mapping]\nkey = "key"\ntime = "at"\n[late]\nrule = "replay"\nwindow_seconds = 100\n'
+    path = config(tmp_path, server, ends + rule)
+    rows = [(at, ROWS[number]) for number, at in enumerate((10.0, 30.0, 40.0, 20.0, 50.0, 45.0, 131.0, 35.0, 20.0))]
+
+    def told() -> list[Any]:
+        return answers_of(sink.read_bytes().splitlines()) if sink.exists() else []
+
+    def is_committed() -> bool:
+        lengths = json.loads((tmp_path / "out.jsonl.position").read_text())["lengths"]
+        return bool(lengths[str(sink)] == sink.stat().st_size)
+
+    def look(name: str) -> dict[str, Any]:
+        return dict(httpx2.get(f"{server.url}/v1/sessions/{name}", timeout=10).json())
+
+    with ConnectorProcess(path) as connector:
+        for number, (at, row) in enumerate(rows):
+            if number == 2:  # somebody else steps the session; what it answers then is nobody's
+                httpx2.post(f"{server.url}/v1/sessions/replay/step", json={"inputs": [[1, 1, 1]]}, timeout=10)
+            if number == 4:
+                httpx2.delete(f"{server.url}/v1/sessions/replay", timeout=10)
+            if number == 5:  # what is not committed would come with the next, and need no correction
+                connector.wait_until(is_committed, "the commit")
+                connector.kill()
+                connector.start()
+            with source.open("ab") as file:
+                file.write(reading("replay", row, at=at) + b"\n")
+            count = number + 1 if number < 8 else 8  # the last has come before
+            connector.wait_until(lambda n=count: len({one.offset for one in told()}) == n, "an answer")
+        connector.wait_until(lambda: len(told()) == 8 + 2 + 1 + 4, "corrections")
+        assert connector.terminate() == 0, connector.log()
+    starts = [int(start) + 1 for start in np.cumsum([0, *(len(line) for line in source.read_bytes().splitlines(True))])]
+    late = {at: starts[number] for number, (at, _) in enumerate(rows) if at in (20.0, 35.0, 45.0) and number < 8}
+    corrected = [(one.time, one.correction) for one in told() if one.correction is not None]
+    assert corrected == [
+        *((at, late[20.0]) for at in (30.0, 40.0)),
+        (50.0, late[45.0]),
+        *((at, late[35.0]) for at in (40.0, 45.0, 50.0, 131.0)),
+    ]
+    last = {one.offset: one for one in told()}
+    order = sorted(range(8), key=lambda number: rows[number][0])
+    places = {"replay": [("in.jsonl/0", starts[number], rows[number][1]) for number in order]}
+    check(directory, places, [last[starts[number]] for number in order])
+    assert (look("replay")["steps"], look("replay:settled")["steps"]) == (8, 3)
+
+
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """A Redis."""

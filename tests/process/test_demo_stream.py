@@ -17,6 +17,7 @@ from rich.console import Console
 from examples.demo_stream.judge import Expected, judge
 from examples.demo_stream.play import Plan, play
 from examples.demo_stream.processes import mosquitto
+from examples.demo_stream.prometheus import prometheus
 from examples.demo_stream.sensors import Sensors, applied
 from ostinato.errors import CommandError
 from tests import forecast_networks
@@ -36,6 +37,8 @@ def test_the_short_demo_keeps_its_promise(tmp_path: Path) -> None:
     assert int(counts["anomalies that began"]) > 5
     assert int(counts["webhooks, signed"]) > 10
     assert counts["answers on the topic"] == counts["readings applied"]
+    assert 0 < int(counts["answers of the connector"]) <= int(counts["answers on the topic"]), "as Prometheus saw them"
+    assert int(counts["scrapes, of both"]) > int(counts["scrapes that found nobody"])
 
 
 def test_sensors_misbehave_as_the_seed_has_it() -> None:
@@ -80,3 +83,4 @@ def test_without_a_broker_one_sentence_says_what_to_install(tmp_path: Path, monk
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(CommandError, match="mosquitto is not on PATH: install it, on Debian and Ubuntu by `apt-get"):
         mosquitto(tmp_path, 1)
+    assert prometheus(tmp_path, {}) is None, "then the demo reads /metrics by itself"

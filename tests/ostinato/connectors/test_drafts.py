@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 from ostinato.connectors.drafts import draft_of
-from ostinato.connectors.settings import SOURCES, settings_of
+from ostinato.connectors.end_settings import SOURCES
+from ostinato.connectors.settings import settings_of
 from ostinato.errors import InputError
 
 

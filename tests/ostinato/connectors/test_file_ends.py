@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ostinato.connectors.arrivals import SourcePosition
+from ostinato.connectors.end_settings import FileSinkSettings, FileSourceSettings
 from ostinato.connectors.ends import BatchCommit, Published
 from ostinato.connectors.file_ends import FileSink, FileSource, PositionFile
-from ostinato.connectors.settings import FileSinkSettings, FileSourceSettings
 from ostinato.errors import CommandError
 
 LINES = [b"one", b"", b"x", b"three", b"last"]
@@ -50,6 +50,25 @@ def test_a_line_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
         ((part),) = given.poll(10, 0)
         assert part.values == [b"half and whole"]
     given.close()
+
+
+def test_a_file_that_was_rotated_is_told_of_and_not_waited_for(tmp_path: Path) -> None:
+    given = source(tmp_path, follow=True)
+    assert len(read(given, None)) == 4
+    assert given.poll(10, 0) == [], "more may come"
+    (tmp_path / "in").rename(tmp_path / "in.1")
+    assert given.poll(10, 0) == [], "and still, while there is no other"
+    (tmp_path / "in").write_bytes(b"new\n")
+    with pytest.raises(CommandError, match=r"in: another file now\. Offsets are places"):
+        given.poll(10, 0)
+    (tmp_path / "in.1").write_bytes(b"")
+    with pytest.raises(CommandError, match="cut short"):
+        given.poll(10, 0)
+    given.close()
+    again = source(tmp_path)
+    with pytest.raises(CommandError, match="shorter than what was answered for"):
+        again.start_at({"in/0": SourcePosition(15, 15)})
+    again.close()
 
 
 def commit(number: int) -> BatchCommit:

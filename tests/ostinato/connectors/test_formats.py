@@ -28,6 +28,16 @@ def test_two_messages_that_are_one_object_together_are_two_that_cannot_be_read()
     assert sorted(faults) == [0, 1]
 
 
+def test_messages_that_share_a_text_or_a_list_take_nothing_from_those_between() -> None:
+    form = JsonFormat(["x"])
+    victims = [b'{"x": 1}', b'{"x": 2}']
+    for more in (b'{"x": 77}, {"x": 88}', b'{"x": 77}, "a mark", {"x": 88}'):
+        for opened, closed in ((b'{"x": 66, "pad": "', b'"}'), (b'{"x": 66, "pad": [{}', b"{}]}")):
+            found, faults = form.read([opened, closed, *victims, more])
+            assert found == [(), (), (1,), (2,), ()]
+            assert sorted(faults) == [0, 1, 4]
+
+
 def test_a_name_with_dots_leads_inwards() -> None:
     form = JsonFormat(["a.b", "c"])
     assert form.read([b'{"a": {"b": 5}, "c": 1}']) == ([(5, 1)], {})

@@ -78,3 +78,32 @@ def test_a_gate_that_begins_anew_at_any_commit_comes_to_the_same(window: int, se
         times |= gate.take_changed()
         position = gate.position
     assert made == expected
+
+
+def test_a_gate_that_replays_tells_what_came_late_and_what_waits_also_when_it_begins_anew() -> None:
+    def arrivals(gate: LateGate) -> list[tuple[object, ...]]:
+        return [
+            (
+                one.key,
+                sorted(one.new),
+                one.late_from and one.late_from // SECOND,
+                one.cause,
+                [(place, reading.offset) for place, reading in one.released],
+                [reading.offset for reading in one.held],
+            )
+            for one in gate.take_arrivals()
+        ]
+
+    times: dict[str, int] = {}
+    gate = LateGate(START, times, 10 * SECOND, tells_arrivals=True)
+    gate.pass_on(readings((0, "a", 5), (1, "b", 6), (2, "a", 4)), 3, [])
+    assert arrivals(gate) == [("a", [0, 2], None, None, [], [2, 0]), ("b", [1], None, None, [], [1])], "sorted at once"
+    gate.pass_on(readings((3, "a", 4.5), (4, "b", 14.5)), 5, [])
+    assert arrivals(gate) == [("a", [3], 4, 3, [(0, 2), (1, 3)], [0]), ("b", [4], None, None, [], [1, 4])]
+    kept = dict(times)
+    again = LateGate(gate.position, kept, 10 * SECOND, tells_arrivals=True)
+    again.pass_on(readings((0, "a", 5), (1, "b", 6), (2, "a", 4), (3, "a", 4.5), (4, "b", 14.5)), 5, [])
+    assert arrivals(again) == [], "nothing of it is new"
+    for one in (gate, again):
+        one.pass_on(readings((5, "a", 4.7), (6, "a", 4.5)), 7, [])
+        assert arrivals(one) == [("a", [5], 4, 5, [], [5, 0])]

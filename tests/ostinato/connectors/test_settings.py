@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ostinato.connectors.settings import KafkaSinkSettings, read_settings, settings_of
+from ostinato.connectors.end_settings import KafkaSinkSettings
+from ostinato.connectors.settings import read_settings, settings_of
 from ostinato.errors import InputError
 
 
@@ -38,9 +40,18 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"mapping": {"format": "jsn"}}, r"\[mapping\] format: 'jsn' is none; did you mean json"),
         ({"late": {"rule": "hold"}}, "needs a time"),
         ({"mapping": {"time": "t"}, "late": {"rule": "hold"}}, "window_seconds"),
-        ({"mapping": {"time": "t"}, "late": {"rule": "drop", "window_seconds": 1}}, "window_seconds is for rule"),
+        ({"mapping": {"time": "t"}, "late": {"rule": "drop", "window_seconds": 1}}, "window_seconds is for rules"),
         ({"batch": {"readings": 8193}}, "not from 1 to 8192"),
         ({"batch": {"readings": "many"}}, r"\[batch\] readings: not a whole number: 'many'"),
+        ({"batch": {"wait_seconds": -1}}, r"\[batch\] wait_seconds: -1.0 is not from 0 to 60"),
+        ({"service": {"timeout_seconds": 0}}, r"timeout_seconds: 0.0 is not from 0.01"),
+        ({"service": {"timeout_seconds": math.inf}}, r"timeout_seconds: inf is not from 0.01"),
+        ({"service": {"version": "7"}}, "has no member 'version'"),
+        ({"sink": {"transaction_seconds": math.nan}}, "nan is not from 0.1 to 900"),
+        ({"source": {"start": "erliest"}}, "'erliest' is none; did you mean earliest"),
+        ({"mapping": {"time": "t"}, "late": {"rule": "hold", "window_seconds": math.inf}}, "inf is not from 0"),
+        ({"mapping": {"time": "t", "time_unit": "min"}}, "time_unit: 'min' is none"),
+        ({"metrics": {"port": 70_000}}, "70000 is not from 0 to 65535"),
         ({"metrics": {"port": True}}, "not a whole number: True"),
         ({"mapping": {"format": "binary"}}, "layout is absent"),
         ({"source": {"kind": "stdin", "brokers": 1}}, "has no member 'brokers'"),
@@ -55,6 +66,13 @@ def test_a_sink_needs_brokers_where_the_source_has_none() -> None:
     content = whole()
     content["source"] = {"kind": "stdin"}
     with pytest.raises(InputError, match=r"\[sink\] brokers is absent"):
+        settings_of(content)
+
+
+def test_lines_are_no_binary_messages() -> None:
+    content = whole(mapping={"format": "binary", "layout": "x:<f4", "key": "x"})
+    content["source"] = {"kind": "file", "path": "x"}
+    with pytest.raises(InputError, match="'binary' is for messages"):
         settings_of(content)
 
 
@@ -95,11 +113,12 @@ def test_a_webhook_has_its_defaults_and_its_address_is_not_shown() -> None:
         ({"url": "hooks.example/x"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://me:very-secret@hooks.example"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://hooks.example/very secret"}, "[webhook] url: not http://HOST/PATH"),
+        ({"url": "https://hooks..example/very-secret"}, "[webhook] url: not http://HOST/PATH"),
         ({"url": "https://[hooks/very-secret"}, "[webhook] url: not http://HOST/PATH"),
         ({"events": ["anomaly_begin"]}, "[webhook] events: 'anomaly_begin' is none; did you mean anomaly_began"),
         ({"link": "https://g/{sesion}"}, "[webhook] link: there is no {sesion}; there is {service}, {session}"),
-        ({"timeout_seconds": 0}, "[webhook] timeout_seconds: 0.0 is not from 0.01 on"),
-        ({"max_waiting": 0}, "[webhook] max_waiting: 0 is not from 1 on"),
+        ({"timeout_seconds": 0}, "[webhook] timeout_seconds: 0.0 is not from 0.01 to"),
+        ({"max_waiting": 0}, "[webhook] max_waiting: 0 is not from 1 to"),
         ({"secret": "x"}, "[webhook] has no member 'secret'; did you mean secret_file or"),
     ],
 )

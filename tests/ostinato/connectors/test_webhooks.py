@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -202,3 +206,24 @@ def test_a_thread_delivers_until_the_end_and_settling_waits_for_it(tmp_path: Pat
         made.line.settle(PATIENCE_SECONDS)
         assert ids(receiver) == [f"msg_{number}" for number in range(20)]
         assert len(made.line.given_up()) == 1
+
+
+def test_a_receiver_that_answers_without_an_end_is_given_up_in_time(tmp_path: Path) -> None:
+    """Each byte comes within the time that a socket waits for one."""
+
+    def trickle() -> None:
+        caller, _ = listener.accept()
+        with caller, contextlib.suppress(OSError):
+            caller.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+            while True:
+                caller.sendall(b"x")
+                time.sleep(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        (tmp_path / "secret").write_text(SECRET)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        settings = WebhookSettings(url, str(tmp_path / "secret"), timeout_seconds=0.3)
+        Receiver(settings, WebhookSecrets(tmp_path / "secret")).post(notice(1), 0.0)
+        thread.join()
