@@ -43,7 +43,11 @@ def worker() -> Worker:
     """
     tether = Tether.of(os.environ)
     tether.hold()
-    from ostinato.service.worker import Worker  # the parent of the workers has no use for the half of the library
+    # The parent of the workers has no use for the half of the library.
+    from ostinato.service.edge.arrow import without_pandas
+
+    without_pandas.settle()
+    from ostinato.service.worker import Worker
 
     logs.configure(settings)
     try:

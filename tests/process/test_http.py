@@ -360,3 +360,10 @@ def predict(http: httpx2.Client, model: str, sequence: np.ndarray[Any, Any]) -> 
     answer = http.post(f"/v1/models/{model}/predict", json={"sequences": [sequence.tolist()]})
     assert answer.status_code == 200, answer.text
     return np.array(answer.json()["outputs"][0])
+
+
+def test_a_worker_has_no_library_that_it_does_not_use(server: ServerProcess) -> None:
+    [worker] = server.workers()
+    loaded = Path(f"/proc/{worker.pid}/maps").read_text()
+    assert "/numpy/" in loaded
+    assert [name for name in ("pandas", "torch", "matplotlib") if f"/{name}/" in loaded] == []
