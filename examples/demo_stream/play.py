@@ -106,7 +106,7 @@ def play(plan: Plan, folder: Path, console: Console) -> bool:
         with contextlib.suppress(CommandError):  # what lacks is told by the judge
             carrier.wait_until(lambda: len(heard.answers) >= num_due, "the answers")
             carrier.wait_until(lambda: len(receiver.events) >= num_events, "the webhooks")
-        seen = _seen(plan.model, {"service": _scraped(service_port), "connector": _scraped(metrics_port)}, watcher)
+        seen = _seen(plan.model, {"service": service_port, "connector": metrics_port}, watcher)
         carrier.stop()
     verdict = judge(sent, expected, heard.answers.values(), receiver.events.values())
     verdict.num_wrong += heard.num_different
@@ -245,14 +245,20 @@ def _scraped(port: int) -> str:
     return ""
 
 
-def _seen(model: str, series: Mapping[str, str], watcher: PrometheusProcess | None) -> dict[str, str]:
+def _seen(model: str, ports: Mapping[str, int], watcher: PrometheusProcess | None) -> dict[str, str]:
     """A few figures, as Prometheus has them where there is one."""
-    read = _shown(series, model)
+
+    def read() -> dict[str, str]:
+        return _shown({process: _scraped(port) for process, port in ports.items()}, model)
+
+    def has_last() -> bool:
+        # What it saw before the kills was more, perhaps.
+        answers = float(read()["ostinato_connect_answers_total"])
+        return answers > 0 and watcher.value(QUERIES["answers of the connector"]) == answers
+
     if watcher is None:
-        return read
-    answers = float(read["ostinato_connect_answers_total"])
-    query = QUERIES["answers of the connector"]
-    watcher.wait_until(lambda: (watcher.value(query) or 0.0) >= answers, "Prometheus to scrape the last answers")
+        return read()
+    watcher.wait_until(has_last, "Prometheus to scrape the last answers")
     return watcher.shown(model)
 
 

@@ -33,7 +33,7 @@ OPTIONAL = {
     "ostinato.service.state.redis": {"redis"},
     "ostinato.service.tracing": {"traces"},
     "ostinato.tools.sequences.oip_grpc": {"grpc"},
-    "ostinato.tools.server_process": {"serve"},
+    "ostinato.tools.child_process": {"serve"},
 }
 
 
