@@ -251,13 +251,14 @@ def _seen(model: str, ports: Mapping[str, int], watcher: PrometheusProcess | Non
     def read() -> dict[str, str]:
         return _shown({process: _scraped(port) for process, port in ports.items()}, model)
 
+    if watcher is None:
+        return read()
+
     def has_last() -> bool:
         # What it saw before the kills was more, perhaps.
         answers = float(read()["ostinato_connect_answers_total"])
         return answers > 0 and watcher.value(QUERIES["answers of the connector"]) == answers
 
-    if watcher is None:
-        return read()
     watcher.wait_until(has_last, "Prometheus to scrape the last answers")
     return watcher.shown(model)
 
