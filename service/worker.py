@@ -127,7 +127,7 @@ class Worker:
         """The ASGI application over BentoML's."""
         WebSocketConnection.install()
         HttpConnection.install()
-        SharingServer.install(self._tether.shares, self._descriptors.take)
+        SharingServer.install(self._tether.shares, self.desk, self._descriptors.take)
         system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers)
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 

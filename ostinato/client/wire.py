@@ -104,11 +104,19 @@ def lost(error: httpx2.RequestError, url: str) -> Lost:
     """A request without a response: where there was no connection, it went nowhere."""
     went_nowhere = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     return Lost(
-        str(error) or type(error).__name__,
+        _words_of(error),
         may_have_arrived=not went_nowhere,
         where=url,
         nobody_listens=isinstance(error, httpx2.ConnectError),
     )
+
+
+def _words_of(error: Exception) -> str:
+    """What is told of an error of a library's."""
+    words = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        words += "; SSL_CERT_FILE names a file in PEM with the certificates that are trusted"
+    return words
 
 
 def stream_path(model: str, *, create_missing: bool) -> str:
@@ -141,12 +149,12 @@ def refused_handshake(error: Exception, url: str) -> Outcome:
     # What asyncio raises for several addresses of a name, none of which listens, is an OSError and no more.
     broken_off = isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError | TimeoutError)
     nobody_listens = isinstance(error, OSError) and not broken_off
-    return Lost(str(error) or type(error).__name__, may_have_arrived=False, where=url, nobody_listens=nobody_listens)
+    return Lost(_words_of(error), may_have_arrived=False, where=url, nobody_listens=nobody_listens)
 
 
 def lost_stream(error: Exception, url: str) -> Lost:
     """A frame without an answer."""
-    return Lost(str(error) or type(error).__name__, where=url)
+    return Lost(_words_of(error), where=url)
 
 
 def _hang_up(stream: Any) -> None:

@@ -207,6 +207,12 @@ class Settings(BaseSettings):
         "How long a request's head may take from its first byte, and a new connection until it; 0 = for ever.",
         Topic.TIMES,
     )
+    connection_seconds: Seconds = setting(
+        0.0,
+        "How old a connection may get; then it ends with its next answer (one of gRPC with its last call), and its "
+        "client makes another, perhaps to a replica that came later. 0 = any age. WebSocket streams go on.",
+        Topic.TIMES,
+    )
     deadline_seconds: Seconds = setting(
         30.0,
         "How long a request may take from its arrival, and its answer stay unread; 0 = for ever. A body that does not "

@@ -3,6 +3,8 @@
 A system gives the next connection to whichever worker asks first, which leaves most of them with one that was quick
 when they came, for as long as they live. Here a worker that has more connections than another one lets that one ask
 first, and takes what is still there a moment later: a worker that is busy is not waited for.
+
+Limits hold from here on: a connection with which TLS is being agreed is nobody's yet, and still takes a descriptor.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
 from ostinato.service.edge.descriptors import USED_UP
+from ostinato.service.edge.guarded_connection import MAX_REFUSED
 from ostinato.service.edge.shares import Shares
 
 PATIENCE_SECONDS = 0.005
 """How long a connection waits for a worker that has fewer of them."""
+MOST_AT_ONCE = 100
+"""Connections that are taken in one go, so that a storm of them leaves the loop to those that were there before."""
 MOST_IN_VAIN = 4
 """Connections that are taken after that in one go, so that a worker which is busy for long holds nobody up."""
 PAUSE_SECONDS = 0.2
@@ -29,12 +34,23 @@ _GONE = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
 """Of a connection whose client has left again."""
 
 
+class ConnectionLimits(Protocol):
+    """What the desk says of connections that are not there yet."""
+
+    head_seconds: float
+    max_connections: int
+
+    def count_refusal(self, reason: str) -> None:
+        """One was not taken."""
+
+
 class Acceptor:
     """What takes connections of one listening socket; for uvicorn it is what ``create_server`` of its loop gives.
 
     Args:
         protocol: makes the protocol of a connection.
-        count: how many connections this worker has.
+        count: how many connections this worker has, without those that have only begun.
+        limits: how many it may have, and how long TLS may take to be agreed.
         on_used_up: told each time that there is no descriptor for a connection.
     """
 
@@ -45,14 +61,17 @@ class Acceptor:
         context: ssl.SSLContext | None,
         shares: Shares,
         count: Callable[[], int],
+        limits: ConnectionLimits,
         on_used_up: Callable[[], object],
     ) -> None:
         self._listener = listener
         self._protocol, self._context = protocol, context
         self._shares, self._count = shares, count
+        self._limits = limits
         self._on_used_up = on_used_up
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._beginning: set[socket.socket] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -91,10 +110,12 @@ class Acceptor:
     def _take_share(self) -> None:
         """Take connections while no other worker has fewer."""
         self._shares.tell(self.num_connections)
-        while not self._shares.is_another_due(self.num_connections):
+        for _ in range(MOST_AT_ONCE):
+            if self._shares.is_another_due(self.num_connections):
+                self._wait(PATIENCE_SECONDS, self._take_rest)
+                return
             if not self._take():
                 return
-        self._wait(PATIENCE_SECONDS, self._take_rest)
 
     def _take_rest(self) -> None:
         """Take what the others have left."""
@@ -120,41 +141,63 @@ class Acceptor:
                 self._loop.call_exception_handler({"message": "no connection can be taken", "exception": error})
             self._wait(PAUSE_SECONDS, self._watch)
             return False
+        if self.num_connections >= self._limits.max_connections + MAX_REFUSED:
+            # To tell it so takes a descriptor, and with TLS a while in which nothing can be told.
+            self._limits.count_refusal("too_many_connections")
+            connection.close()
+            return True
         connection.setblocking(False)
+        self._beginning.add(connection)
         task = self._loop.create_task(self._begin(connection))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self._shares.tell(self.num_connections)
         return True
 
     async def _begin(self, connection: socket.socket) -> None:
+        def protocol() -> asyncio.Protocol:
+            made: Any = self._protocol()
+
+            def connection_made(transport: asyncio.BaseTransport) -> None:
+                self._beginning.discard(connection)  # now it is among those that ``count`` counts, and never twice
+                del made.connection_made
+                made.connection_made(transport)
+
+            made.connection_made = connection_made
+            return made  # type: ignore[no-any-return]
+
+        seconds = (self._limits.head_seconds or None) if self._context is not None else None
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._context)
+            await self._loop.connect_accepted_socket(
+                protocol, connection, ssl=self._context, ssl_handshake_timeout=seconds
+            )
         except (OSError, EOFError):  # of a client that left, or with which no TLS could be agreed
             connection.close()
+        finally:
+            self._beginning.discard(connection)
 
 
 class SharingServer(uvicorn.Server):
-    """uvicorn's server, of a worker that shares its socket with others."""
+    """uvicorn's server, of a worker whose socket others may take connections of, too."""
 
     _shares: Shares
+    _limits: ConnectionLimits
     _on_used_up: Callable[[], object]
 
     @classmethod
-    def install(cls, descriptor: int | None, on_used_up: Callable[[], object]) -> None:
-        """Have servers of uvicorn's that are made from now on share connections evenly.
+    def install(cls, descriptor: int | None, limits: ConnectionLimits, on_used_up: Callable[[], object]) -> None:
+        """Have servers of uvicorn's that are made from now on share connections evenly, and take no more than they may.
 
         Args:
             descriptor: of the memory of the workers' shares; None = this worker is alone, and takes all.
-            on_used_up: see ``Acceptor``.
+            limits, on_used_up: see ``Acceptor``.
         """
-        if descriptor is not None:
-            cls._shares, cls._on_used_up = Shares(descriptor), staticmethod(on_used_up)
-            uvicorn.Server = cls  # type: ignore[misc]  # the class of which BentoML makes one
+        cls._shares, cls._limits, cls._on_used_up = Shares(descriptor), limits, staticmethod(on_used_up)
+        uvicorn.Server = cls  # type: ignore[misc]  # the class of which BentoML makes one
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See ``uvicorn.Server``."""
-        await super().startup([])
+        """See ``uvicorn.Server``; one that is given no sockets, as BentoML gives them, makes its own as ever."""
+        await super().startup([] if sockets else sockets)
         config = self.config
         context = config.ssl if isinstance(config.ssl, ssl.SSLContext) else None
 
@@ -163,7 +206,9 @@ class SharingServer(uvicorn.Server):
             return made(config=config, server_state=self.server_state, app_state=self.lifespan.state)
 
         for listener in sockets or []:
-            acceptor: Any = Acceptor(listener, protocol, context, self._shares, self._count, self._on_used_up)
+            acceptor: Any = Acceptor(
+                listener, protocol, context, self._shares, self._count, self._limits, self._on_used_up
+            )
             acceptor.listen(config.backlog)
             self.servers.append(acceptor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +21,7 @@ class AnsweringConnection(HttpToolsProtocol):
         self._desk: Desk = self.app_state[STREAMS_KEY].desk
         self.url = b""
         self._stalled: asyncio.TimerHandle | None = None
+        self._old_at = self.loop.time() + (self._desk.connection_seconds or math.inf)
         self._head_of: tuple[Any, bytes] = None, b""
 
     @property
@@ -31,6 +33,11 @@ class AnsweringConnection(HttpToolsProtocol):
     def peer(self) -> str:
         """Who sends, as ``127.0.0.1:53124``; empty = nobody knows."""
         return peer_of(self.client)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is to end with its next answer, so that its client comes to whoever has fewer connections."""
+        return self.loop.time() >= self._old_at
 
     def pause_writing(self) -> None:
         """See ``asyncio.Protocol``: who reads nothing for as long as a request may take is cut off."""

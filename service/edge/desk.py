@@ -92,6 +92,7 @@ class Desk:
         deadline_seconds: of a request, from its arrival; 0 = none.
         patience_seconds: with the client: how long a body may take, and an answer may stay unread; 0 = for ever.
         head_seconds: of the head of a request; 0 = none.
+        connection_seconds: after which a connection ends with its next answer; 0 = never.
         max_connections: inclusive.
         metrics: the worker's.
         under_way: the requests that are not answered yet, oldest first.
@@ -118,6 +119,7 @@ class Desk:
         self.max_body_bytes = settings.max_body_bytes
         self.deadline_seconds = settings.deadline_seconds
         self.head_seconds = settings.head_seconds
+        self.connection_seconds = settings.connection_seconds
         self.patience_seconds = settings.deadline_seconds or PATIENCE * settings.head_seconds
         self.max_connections = settings.max_connections
         self.words = PublicWords(settings)

@@ -145,6 +145,8 @@ class GuardedConnection(ReadingConnection):
             super().on_headers_complete()
         except (UnicodeDecodeError, AttributeError, httptools.HttpParserError) as error:
             self._fail(MalformedRequest("the request's target is no path"), error)
+        if self.is_old and not self.parser.should_upgrade():
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The request is there."""

@@ -62,7 +62,7 @@ class HttpConnection(GuardedConnection):
         ):
             self._parts, self._num_held = [], 0
             # Under way from here on: it has its deadline, and a shutdown waits for it.
-            keep_alive = self.parser.should_keep_alive()
+            keep_alive = self.parser.should_keep_alive() and not self.is_old
             self._exchange = DirectExchange(self, self._edge.desk, self._edge.routes, keep_alive)
             self.cycle = self._exchange  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         else:

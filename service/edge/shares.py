@@ -25,12 +25,16 @@ class Shares:
 
     Args:
         descriptor: of the memory; this worker lets go of its cell when that is closed, or this object thrown away.
+            None = there are no others.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        self._cells = memoryview(mmap.mmap(descriptor, size)).cast("q")
-        self._place = next((place for place in range(len(self._cells)) if _has_taken(descriptor, place)), None)
+    def __init__(self, descriptor: int | None) -> None:
+        self._cells = memoryview(bytearray()).cast("q")
+        self._place: int | None = None
+        if descriptor is not None:
+            size = os.fstat(descriptor).st_size
+            self._cells = memoryview(mmap.mmap(descriptor, size)).cast("q")
+            self._place = next((place for place in range(len(self._cells)) if _has_taken(descriptor, place)), None)
         self.leave()
 
     def tell(self, num_connections: int) -> None:

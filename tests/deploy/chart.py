@@ -17,6 +17,7 @@ RELEASE = "release-name-here"
 
 OF_STORE = {"single": 'eq .Values.store "files"', "replicas": 'eq .Values.store "redis"'}
 FETCHED = "models-fetched"
+KEYS = "keys"
 OPTIONS = {
     FETCHED: ".Values.models",
     "grpc": ".Values.grpcService",
@@ -26,6 +27,33 @@ OPTIONS = {
 }
 """Component -> when it is part of the release."""
 
+HAS_KEYS = ".Values.keysSecret"
+NAME_OF_KEYS = f"{{{{ {HAS_KEYS} }}}}"
+VARIABLE_OF_KEYS = "        - name: OSTINATO_KEYS\n          value: /run/secrets/ostinato-keys/keys.txt\n"
+OPEN = "        - name: OSTINATO_OPEN\n          value: 'true'\n"
+VOLUME_OF_KEYS = """\
+      - name: keys
+        secret:
+          defaultMode: 288
+          items:
+          - key: keys.txt
+            path: keys.txt
+          secretName: ostinato-keys
+"""
+KEY_OF_PROMETHEUS = """\
+  - authorization:
+      credentials:
+        key: prometheus
+        name: ostinato-keys
+    interval"""
+WITH_KEY = f"""\
+  - {{{{- if {HAS_KEYS} }}}}
+    authorization:
+      credentials:
+        key: prometheus
+        name: {NAME_OF_KEYS}
+    {{{{- end }}}}
+    interval"""
 HAS_MODELS = "or .Values.models .Values.modelsClaim"
 VOLUME = """\
       - name: models
@@ -42,6 +70,13 @@ PARTS = (
     (r"      initContainers:\n(?:      [ -] .*\n)+", ".Values.models", None),
     (r"        - mountPath: /models\n          name: models\n          readOnly: true\n", HAS_MODELS, None),
     (r"      - emptyDir:\n          sizeLimit: 7Gi\n        name: models\n", HAS_MODELS, VOLUME),
+    (VARIABLE_OF_KEYS, HAS_KEYS, f"{VARIABLE_OF_KEYS}{{{{- else }}}}\n{OPEN}"),
+    (
+        r"        - mountPath: /run/secrets/ostinato-keys\n          name: keys\n          readOnly: true\n",
+        HAS_KEYS,
+        None,
+    ),
+    (VOLUME_OF_KEYS, HAS_KEYS, VOLUME_OF_KEYS.replace("ostinato-keys", NAME_OF_KEYS)),
 )
 
 SETTINGS = """\
@@ -57,17 +92,16 @@ def templates() -> dict[str, str]:
     made = {f"{overlay}.yaml": _of_overlay(overlay, condition) for overlay, condition in OF_STORE.items()}
     stock = _documents("replicas")
     for component, condition in OPTIONS.items():
-        documents = _documents("replicas", component)
-        made[f"{component}.yaml"] = _template(
-            {name: each for name, each in documents.items() if name not in stock}, condition
-        )
+        documents = _documents("replicas", component, KEYS)
+        text = _template({name: each for name, each in documents.items() if name not in stock}, condition)
+        made[f"{component}.yaml"] = text.replace(KEY_OF_PROMETHEUS, WITH_KEY)
     return made
 
 
 def _of_overlay(overlay: str, condition: str) -> str:
-    """An overlay with the component that fetches, each part of which is there where it is asked for."""
+    """An overlay with what fetches and what has keys, each part of which is there where it is asked for."""
     stock = _documents(overlay)
-    documents = {name: each for name, each in _documents(overlay, FETCHED).items() if name in stock}
+    documents = {name: each for name, each in _documents(overlay, FETCHED, KEYS).items() if name in stock}
     text = _template(documents, condition)
     for pattern, when, instead in PARTS:
         (found,) = re.findall(pattern, text)

@@ -26,7 +26,10 @@ _EXPRESSION = _object("key", "operator", key=TEXT, operator=TEXT, values=_list(T
 _SELECTOR = _object(matchLabels=TEXTS, matchExpressions=_list(_EXPRESSION))
 _DURATION: Schema = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$"}
 _RELABELING = _object(action={"enum": ["replace"]}, replacement=TEXT, targetLabel=TEXT)
-_ENDPOINT = _object("port", port=TEXT, path=TEXT, interval=_DURATION, relabelings=_list(_RELABELING))
+_AUTHORIZATION = _object("credentials", credentials=_object("name", "key", name=TEXT, key=TEXT))
+_ENDPOINT = _object(
+    "port", port=TEXT, path=TEXT, interval=_DURATION, relabelings=_list(_RELABELING), authorization=_AUTHORIZATION
+)
 _RULE = {
     **_object("expr", record=TEXT, alert=TEXT, expr=TEXT, **{"for": _DURATION}, labels=TEXTS, annotations=TEXTS),
     "oneOf": [{"required": ["record"]}, {"required": ["alert"]}],

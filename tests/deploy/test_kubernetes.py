@@ -41,6 +41,7 @@ OF_COMPONENTS = {
     "ingress-nginx-grpc": {"Ingress/ostinato-grpc"},
     "models-fetched": {"NetworkPolicy/ostinato-to-models"},
     "models-volume": {"PersistentVolumeClaim/ostinato-models"},
+    "keys": set(),
 }
 DOCUMENTS = {
     "single": {"StatefulSet/ostinato", "Service/ostinato-pods", *OF_BASE},
@@ -155,6 +156,26 @@ def test_an_autoscaler_says_how_many_replicas_there_are_and_nobody_else(componen
     least, most = (spec.get(f"{end}Replicas", spec.get(f"{end}ReplicaCount")) for end in ("min", "max"))
     assert 1 < render("replicas").workload["replicas"] == least < most
     assert spec["scaleTargetRef"]["name"] == rendered.documents["Deployment/ostinato"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_with_keys_nobody_is_let_in_without_one_and_prometheus_shows_its_own(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = render_with(tmp_path, folder, ["monitoring", "monitoring-services", "keys"])
+    settings = settings_of(rendered.variables, monkeypatch)
+    assert settings.keys is not None
+    assert not settings.open
+    (mount,) = (each for each in rendered.container["volumeMounts"] if each["name"] == "keys")
+    # The folder: a file that is mounted alone stays as it was at the start.
+    assert (mount["mountPath"], mount["readOnly"], "subPath" in mount) == (str(settings.keys.parent), True, False)
+    (volume,) = (each["secret"] for each in rendered.pod["volumes"] if each["name"] == "keys")
+    # The pod's processes have no use for Prometheus' key.
+    assert volume["items"] == [{"key": settings.keys.name, "path": settings.keys.name}]
+    shown = {"credentials": {"name": volume["secretName"], "key": "prometheus"}}
+    for kind, endpoints in (("PodMonitor", "podMetricsEndpoints"), ("ServiceMonitor", "endpoints")):
+        (endpoint,) = rendered.documents[f"{kind}/ostinato"]["spec"][endpoints]
+        assert endpoint["authorization"] == shown
 
 
 def test_grpc_s_own_service_and_ingress_lead_to_its_port(tmp_path: Path) -> None:

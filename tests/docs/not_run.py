@@ -35,6 +35,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ docker run --rm"): "it needs Docker; tests/deploy/test_wheel.py has what is listed",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,
     ("deploy/README.md", "$ kubectl --namespace forecasting create secret"): _CLUSTER,
+    ("deploy/README.md", "$ ostinato keys new"): _CLUSTER,
     ("deploy/README.md", "$ prometheus"): "it needs a Prometheus; tests/deploy checks the files",
     ("deploy/README.md", "$ helm install"): _CLUSTER,
     ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",

@@ -37,6 +37,11 @@ def test_a_connection_that_was_refused_is_told_from_one_that_broke_off(error: Ex
     assert getattr(refused_handshake(error, "http://a"), "nobody_listens") is nobody_listens  # noqa: B009
 
 
+def test_a_certificate_that_nobody_vouches_for_comes_with_what_to_do() -> None:
+    told = lost(httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"), "https://a:1").reason
+    assert told.startswith("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate; SSL_CERT_FILE names a file")
+
+
 def test_a_request_that_found_nobody_is_told_from_one_that_was_too_slow() -> None:
     assert lost(httpx2.ConnectError("refused"), "http://a").nobody_listens
     assert not lost(httpx2.ConnectTimeout("slow"), "http://a").nobody_listens

@@ -14,6 +14,7 @@ import pytest
 
 from ostinato.service.edge import acceptor
 from ostinato.service.edge.acceptor import Acceptor
+from ostinato.service.edge.guarded_connection import MAX_REFUSED
 from ostinato.service.edge.shares import CELL_BYTES, Shares, shared_memory
 from tests.waiting import until_true
 
@@ -44,8 +45,10 @@ class House:
         self.protocols: list[asyncio.Protocol] = []
         self.clients: list[socket.socket] = []
         self.num_used_up = 0
+        self.head_seconds, self.max_connections = 0.0, 100
+        self.refusals: list[str] = []
         self.acceptor = Acceptor(
-            self.listener, self.protocol, context, self.shares, lambda: len(self.protocols), self.use_up
+            self.listener, self.protocol, context, self.shares, lambda: len(self.protocols), self, self.use_up
         )
         self.acceptor.listen(16)
 
@@ -64,6 +67,9 @@ class House:
     def use_up(self) -> None:
         self.num_used_up += 1
 
+    def count_refusal(self, reason: str) -> None:
+        self.refusals.append(reason)
+
     def connect(self) -> None:
         self.clients.append(socket.create_connection(self.listener.getsockname()))
 
@@ -74,6 +80,7 @@ class House:
         self.acceptor.close()
         for each in (*self.clients, self.listener):
             each.close()
+        await until_true(lambda: self.acceptor.num_connections == len(self.protocols), "the end of what had begun")
 
 
 @pytest.fixture
@@ -141,6 +148,12 @@ def test_only_workers_that_take_connections_are_let_first() -> None:
     assert cells.tolist() == [0, 0, 1]
 
 
+def test_who_is_alone_waits_for_nobody() -> None:
+    shares = Shares(None)
+    shares.tell(5)
+    assert not shares.is_another_due(5)
+
+
 def test_each_process_has_a_cell_of_its_own_and_its_successor_has_it_again() -> None:
     descriptor = shared_memory(2)
     cells = memoryview(mmap.mmap(descriptor, 2 * CELL_BYTES)).cast("q")
@@ -180,6 +193,45 @@ async def test_a_client_without_tls_harms_nobody(make_house: Callable[..., House
     house.clients[0].sendall(b"GET / HTTP/1.1\r\n\r\n")
     await until_true(lambda: house.acceptor.num_connections == 0, "the end")
     assert house.cells[0] >= 1
+
+
+async def test_who_says_nothing_has_as_long_for_tls_as_for_a_head(make_house: Callable[..., House]) -> None:
+    house = make_house(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    house.head_seconds = 0.05
+    house.connect()
+    house.clients[0].setblocking(False)
+    assert await asyncio.get_running_loop().sock_recv(house.clients[0], 1) == b""
+    assert house.acceptor.num_connections == 0
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_connections_beyond_the_limit_are_closed_at_once_also_while_tls_is_agreed(
+    make_house: Callable[..., House], is_tls: bool
+) -> None:
+    house = make_house(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if is_tls else None)
+    house.listener.listen(64)
+    house.max_connections = 1
+    most = house.max_connections + MAX_REFUSED
+    for _ in range(most + 3):
+        house.connect()
+    await until_true(lambda: len(house.refusals) == 3, "the refusals")
+    assert house.refusals == ["too_many_connections"] * 3
+    assert house.acceptor.num_connections == most
+    for each in house.clients[most:]:
+        each.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(each, 1) == b""
+
+
+async def test_a_storm_of_connections_leaves_the_loop_to_others(
+    make_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "MOST_AT_ONCE", 2)
+    house = make_house()
+    for _ in range(5):
+        house.connect()
+    house.acceptor._take_share()
+    assert house.acceptor.num_connections == 2
+    await house.has(5)
 
 
 async def test_who_closes_takes_no_more(make_house: Callable[..., House]) -> None:

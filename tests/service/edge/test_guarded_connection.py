@@ -22,6 +22,7 @@ from tests.service.edge.test_http_connection import (
     turns,
     until,
 )
+from tests.waiting import PATIENCE_SECONDS
 
 HANDSHAKE = (
     b"GET /v1/models/sum/stream HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
@@ -117,6 +118,26 @@ async def test_one_connection_too_many_is_told_so_and_there_is_room_again_when_o
             await fourth.send(step(1))
             assert (await fourth.answer())[2]["steps"] == 2
     assert house.value('ostinato_rejected_total{reason="too_many_connections"}') == 1
+
+
+@both_ways
+async def test_an_old_connection_ends_with_its_next_answer_and_says_so(direct: bool) -> None:
+    house = await house_with_a(connection_seconds=1e-9)
+    async with serving(house, direct=direct) as server:
+        for number in (1, 2):
+            async with Client.to(server) as client:
+                await client.send(step(1))
+                status, headers, content = await client.answer()
+                assert (status, content["steps"]) == (200, number)
+                assert [value for name, value in headers if name == "connection"] == ["close"]
+                assert await client.ends() == b""
+
+
+async def test_an_old_connection_may_become_a_stream() -> None:
+    async with serving(await house_with_a(connection_seconds=1e-9)) as server, Client.to(server) as client:
+        await client.send(HANDSHAKE + MASKED)
+        assert (await client.answer())[0] == 101
+        assert await asyncio.wait_for(client.reader.readexactly(1), PATIENCE_SECONDS) == b"\x81"
 
 
 @both_ways

@@ -206,4 +206,6 @@ def options_of(settings: Settings, desk: Desk) -> list[tuple[str, int]]:
         options["grpc.keepalive_timeout_ms"] = options["grpc.keepalive_time_ms"]
     if settings.head_seconds:
         options["grpc.server_handshake_timeout_ms"] = max(1, int(settings.head_seconds * 1000))
+    if settings.connection_seconds:
+        options["grpc.max_connection_age_ms"] = max(1, int(settings.connection_seconds * 1000))
     return list(options.items())

@@ -50,6 +50,15 @@ async def test_reflection_is_found_under_its_newer_name_and_does_not_hold_up_a_d
         assert told.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_an_old_connection_ends_and_the_next_call_makes_another() -> None:
+    async with peer_of(House(connection_seconds=0.05)) as peer:
+        for _ in range(2):
+            await peer.channel.channel_ready()
+            await peer.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        found = await asyncio.to_thread(look_around, f"127.0.0.1:{peer.server.port}")
+        assert SERVICE in found
+
+
 async def test_a_message_over_the_limit_is_refused_compressed_or_not() -> None:
     async with peer_of(House(max_body_bytes=100_000)) as peer:
         stub = peer.channel.unary_unary(f"/{SERVICE}/ModelInfer")
