@@ -16,7 +16,7 @@ from pyarrow import ipc
 
 from ostinato.service.edge.arrow.columns import ARROW
 from tests.networks import offline
-from tests.server import ServerProcess, running_server
+from tests.server import LIMITS, ServerProcess, running_server
 
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("server")
@@ -87,7 +87,7 @@ class Player:
 
     async def play(self, url: str) -> None:
         """Until every sequence is at its end."""
-        async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=60, limits=LIMITS) as http:
             # The first steps open the sessions.
             self.keep(range(SESSIONS_EACH), await post_json(http, "lstm", self.rows(range(SESSIONS_EACH))))
             while left := [index for index, made in enumerate(self.outputs) if len(made) < NUM_STEPS]:
@@ -141,7 +141,7 @@ async def fold(url: str, repository: Path, seed: int) -> None:
         for session_id, sequence, made in zip(player.ids, player.sequences, player.outputs, strict=True):
             expected = offline(repository / "lstm" / "1", sequence)[:, 0]
             assert np.array(made, np.float32).tobytes() == expected.tobytes(), session_id
-    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60, limits=LIMITS) as http:
         for player in players:
             for session_id in player.ids:
                 assert (await http.delete(f"/v1/sessions/{session_id}")).status_code == 204

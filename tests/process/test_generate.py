@@ -15,7 +15,7 @@ import pytest
 
 from tests import generation_networks as networks
 from tests.conftest import PutNetworks
-from tests.server import ServerProcess, running_server
+from tests.server import LIMITS, ServerProcess, running_server
 from tests.waiting import until
 
 # One process runs these, since they share what takes long to start.
@@ -119,7 +119,7 @@ def test_every_output_is_the_same_alone_and_among_63_others(generating: ServerPr
     alone = [generate(http, model, **body) for model, body in jobs]
 
     def ask(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-        with httpx2.Client(base_url=generating.url, timeout=60) as client:
+        with httpx2.Client(base_url=generating.url, timeout=60, limits=LIMITS) as client:
             return generate(client, job[0], **job[1])
 
     for _ in range(3):

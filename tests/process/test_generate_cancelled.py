@@ -14,7 +14,7 @@ import pytest
 
 from tests import generation_networks as networks
 from tests.conftest import PutNetworks
-from tests.server import ServerProcess, running_server
+from tests.server import LIMITS, ServerProcess, running_server
 from tests.waiting import until_true
 
 NUM_CLIENTS = 300
@@ -108,7 +108,9 @@ async def test_300_clients_of_whom_two_thirds_hang_up_leave_no_lane_and_change_n
     chance = random.Random(4)
     asked = bodies()
     clock = Clock()
-    async with httpx2.AsyncClient(base_url=speller.url, timeout=60, limits=httpx2.Limits()) as http:
+    async with httpx2.AsyncClient(
+        base_url=speller.url, timeout=60, limits=httpx2.Limits(keepalive_expiry=LIMITS.keepalive_expiry)
+    ) as http:
         staying = range(0, NUM_CLIENTS, 3)
         alone = {number: await ask(http, {**asked[number], "stream": False}) for number in staying}
         # Each of those that stay and stream will read one event at least for each step, except for a beam's one.

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from ostinato.models.data.written_pairs import Entries, PairsData, load_pairs
-from tests.server import ServerProcess, running_server
+from tests.server import LIMITS, ServerProcess, running_server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cmudict"
 WORDS_PER_REQUEST = 200
@@ -48,7 +48,7 @@ def _beams(num_beams: int) -> dict[str, Any]:
 def _spell(server: ServerProcess, words: Entries, **options: Any) -> list[tuple[str, float]]:
     """The phonemes of each word, and their log-probability."""
     made: list[tuple[str, float]] = []
-    with httpx2.Client(base_url=server.url, timeout=60) as http:
+    with httpx2.Client(base_url=server.url, timeout=60, limits=LIMITS) as http:
         for first in range(0, len(words), WORDS_PER_REQUEST):
             some = list(words)[first : first + WORDS_PER_REQUEST]
             answer = http.post("/v1/models/g2p/generate", json={"inputs": some, **options})

@@ -20,7 +20,7 @@ from ostinato.cli import app
 from ostinato.errors import ServiceError
 from tests import networks
 from tests.networks import offline
-from tests.server import ServerProcess, running_server
+from tests.server import LIMITS, ServerProcess, running_server
 
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("sessions_life")
@@ -201,7 +201,7 @@ async def test_what_is_taken_while_chunks_are_under_way_is_taken_between_them(pa
 
     async with AsyncClient(pair.here.url) as client, client.session("accumulator") as session:
         path = f"{pair.here.url}/v1/sessions/{session.session_id}"
-        async with httpx2.AsyncClient(timeout=60) as http:
+        async with httpx2.AsyncClient(timeout=60, limits=LIMITS) as http:
             chunks = [http.post(f"{path}/step", json={"inputs": ones}) for _ in range(60)]
             lives: list[Any] = [http.post(f"{path}/fork") for _ in range(10)]
             lives += [http.get(f"{path}/state") for _ in range(10)]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from tests.server import PLAIN
+from tests.server import LIMITS, PLAIN
 
 SINGLE_STEP = {"inputs": [[0.1, 0.2, 0.3]]}
 PAUSE_SECONDS = 0.01
@@ -31,7 +31,7 @@ class Visitors:
 
     def __init__(self, url: str, model: str, generator: random.Random) -> None:
         self._url, self._model, self._random = url, model, generator
-        self._http = httpx2.AsyncClient(base_url=url, timeout=60.0, trust_env=False, **PLAIN)
+        self._http = httpx2.AsyncClient(base_url=url, timeout=60.0, trust_env=False, limits=LIMITS, **PLAIN)
         self._number = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
