@@ -20,10 +20,24 @@ from benchmarks.oip_subjects import OstinatoGrpc, OstinatoV2, TritonBinary
 from benchmarks.process import SERVER_CORE, Process
 from benchmarks.redis_server import RedisServer
 from benchmarks.spelling import NUM_WORDS
-from benchmarks.subjects import ROOT, BentoMl, Echo, FastApi, Ostinato, Spelling, Subject, Traced, Triton, TwoWorkers
+from benchmarks.subjects import (
+    ROOT,
+    BentoMl,
+    Echo,
+    FastApi,
+    Ostinato,
+    Sampled,
+    Spelling,
+    Subject,
+    Traced,
+    Triton,
+    TwoWorkers,
+)
 from benchmarks.workloads import Offline, Steps, write_model
 
-KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Echo, Ostinato, Traced, Triton, FastApi, BentoMl)}
+KINDS: dict[str, type[Subject]] = {
+    kind.name: kind for kind in (Echo, Ostinato, Traced, Sampled, Triton, FastApi, BentoMl)
+}
 OIP_KINDS: dict[str, type[Subject]] = {
     "ostinato-v2": OstinatoV2,
     "ostinato-grpc": OstinatoGrpc,

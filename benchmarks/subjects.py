@@ -85,6 +85,11 @@ class Subject(ABC):
             self.process.stop()
             self.process = None
 
+    def cpu_seconds(self) -> float:
+        """Of a processor, that it has used since its start."""
+        assert self.process is not None
+        return self.process.use().cpu_seconds
+
     def is_ready(self) -> bool:
         """Whether it answers."""
         try:
@@ -205,6 +210,7 @@ class Traced(Ostinato):
     is_ours = True
     name = "ostinato-traced"
     title = "Ostinato with traces"
+    sampling: ClassVar[dict[str, str]] = {}
 
     def __init__(self, repository: Path, scratch: Path) -> None:
         super().__init__(repository, scratch)
@@ -213,7 +219,7 @@ class Traced(Ostinato):
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         command, environment = super().command()
-        return [*command, "--traces", f"http://127.0.0.1:{self._collector}"], environment
+        return [*command, "--traces", f"http://127.0.0.1:{self._collector}"], {**environment, **self.sampling}
 
     def start(self) -> None:
         command = uvicorn_command(sys.executable, "benchmarks.baselines.echo:app", self._collector)
@@ -232,6 +238,18 @@ class Traced(Ostinato):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._collector), 1.0):
             return True
         return False
+
+
+class Sampled(Traced):
+    """The same of one request in a hundred."""
+
+    is_ours = True
+    name = "ostinato-sampled"
+    title = "Ostinato with traces of 1 %"
+    sampling: ClassVar[dict[str, str]] = {
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    }
 
 
 class Spelling(Ostinato):

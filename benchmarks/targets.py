@@ -175,10 +175,16 @@ RULES: tuple[Rule, ...] = (
     _oip("/v2 in binary tensors, 256 sessions, steps/s against Triton's", 256, "rate", "triton-binary", 2.0),
     Rule(
         21,
-        "256 sessions on lmdb, steps/s, two workers against one",
-        "workers/ostinato-two-workers/rate",
-        "workers/ostinato-lmdb/rate",
-        1.6,
+        "256 sessions on lmdb, steps in a second of a processor, two workers against one",
+        "workers/ostinato-two-workers/steps_per_cpu_second",
+        "workers/ostinato-lmdb/steps_per_cpu_second",
+        0.9,
     ),
-    Rule(22, "256 sessions, steps/s with traces", "traces/ostinato-traced/rate", "traces/ostinato/rate", 0.5),
+    Rule(
+        22,
+        "256 sessions, steps/s, traces of 1 % against none",
+        "traces/ostinato-sampled/rate",
+        "traces/ostinato/rate",
+        0.8,
+    ),
 )

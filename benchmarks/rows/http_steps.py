@@ -57,7 +57,9 @@ def measure(bench: Bench, num_sessions: int, group: str, *names: str) -> None:
             continue
         with bench.judged(subject.title, prefix) as outcome:
             with bench.others_idle(subject, prefix):
+                before = subject.cpu_seconds()
                 load = _load(bench, subject, num_sessions, bench.options.seconds)
+                bench.figures.add(f"{prefix}/steps_per_cpu_second", load.num_answers / (subject.cpu_seconds() - before))
             bench.watch_load(prefix, load.cpu_fraction)
             for name, value in (("rate", load.rate), ("p50", load.p50), ("p99", load.p99), ("longest", load.longest)):
                 bench.figures.add(f"{prefix}/{name}", value)
