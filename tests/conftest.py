@@ -21,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some tests import onnxruntime themselves, and it keeps an id of the machine under HOME unless it is told before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+# What a shell starts in the background ignores Ctrl-C, and so would every program that a test sends it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HURRY = float(os.environ.get("OSTINATO_TESTS_HURRY", "1"))
 """How many times sooner a test that hangs is failed: who plants faults expects some to."""
 
