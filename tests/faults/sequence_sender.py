@@ -21,6 +21,7 @@ from tests.triton_client.clients import InferenceServerException, tensors
 
 NOT_NOW = ("429", "503", "504", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 """Statuses of what was not answered, or not yet."""
+OF_A_PROXY = (502, 504)
 CONFLICTS = ("409", "ABORTED")
 EXPECTED = re.compile(r"expected_seq (\d+)")
 CHANNEL = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500)]
@@ -69,7 +70,7 @@ class SequenceSender:
         except httpx2.TransportError as error:
             raise NotAnswered(str(error) or type(error).__name__) from error
         if response.status_code != 200:
-            raise _refusal(str(response.status_code), response.json()["error"])
+            raise _refusal(str(response.status_code), sentence_of(response))
         length = int(response.headers["inference-header-content-length"])
         result = triton_http.InferenceServerClient.parse_response_body(response.content, header_length=length)
         return _answer(chunk, TritonAnswer.of_http(result))
@@ -91,6 +92,21 @@ class SequenceSender:
     def _options(self, chunk: Chunk) -> dict[str, Any]:
         sequence_id = chunk.session_id.removeprefix(sequence_name(self._model, ""))
         return {"sequence_id": sequence_id, "parameters": {"seq": chunk.seq}}
+
+
+def sentence_of(response: httpx2.Response) -> str:
+    """What a refusal says.
+
+    Raises:
+        NotAnswered: a proxy says, in its own words, that nobody answered it.
+        Refused: it is no refusal of the service's.
+    """
+    try:
+        return str(response.json()["error"])
+    except ValueError:
+        if response.status_code in OF_A_PROXY:
+            raise NotAnswered(f"a proxy says {response.status_code}") from None
+        raise Refused(str(response.status_code), response.text) from None
 
 
 def _answer(chunk: Chunk, answer: TritonAnswer) -> Answer:
