@@ -33,9 +33,9 @@ from ostinato.service.config import (
     variable_of,
 )
 from ostinato.service.edge.certificates import check_files
+from ostinato.service.edge.connection_shares import shared_memory as memory_of_shares
 from ostinato.service.edge.local_guard import check_exposure
 from ostinato.service.edge.oip.grpc.port import address_of, hold_port
-from ostinato.service.edge.shares import shared_memory as memory_of_shares
 from ostinato.service.errors import FetchFailed, KeysUnreadable, ModelRejected, StateStoreUnavailable
 from ostinato.service.fetching.bento_models import repository_of, sources_of
 from ostinato.service.fetching.fetching import fetch_all

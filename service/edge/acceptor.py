@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from ostinato.service.edge.connection_shares import ConnectionShares
 from ostinato.service.edge.descriptors import USED_UP
 from ostinato.service.edge.guarded_connection import MAX_REFUSED
-from ostinato.service.edge.shares import Shares
 
 PATIENCE_SECONDS = 0.005
 """How long a connection waits for a worker that has fewer of them."""
@@ -59,7 +59,7 @@ class Acceptor:
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         context: ssl.SSLContext | None,
-        shares: Shares,
+        shares: ConnectionShares,
         count: Callable[[], int],
         limits: ConnectionLimits,
         on_used_up: Callable[[], object],
@@ -180,7 +180,7 @@ class Acceptor:
 class SharingServer(uvicorn.Server):
     """uvicorn's server, of a worker whose socket others may take connections of, too."""
 
-    _shares: Shares
+    _shares: ConnectionShares
     _limits: ConnectionLimits
     _on_used_up: Callable[[], object]
 
@@ -192,7 +192,7 @@ class SharingServer(uvicorn.Server):
             descriptor: of the memory of the workers' shares; None = this worker is alone, and takes all.
             limits, on_used_up: see ``Acceptor``.
         """
-        cls._shares, cls._limits, cls._on_used_up = Shares(descriptor), limits, staticmethod(on_used_up)
+        cls._shares, cls._limits, cls._on_used_up = ConnectionShares(descriptor), limits, staticmethod(on_used_up)
         uvicorn.Server = cls  # type: ignore[misc]  # the class of which BentoML makes one
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

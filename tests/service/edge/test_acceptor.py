@@ -14,8 +14,8 @@ import pytest
 
 from ostinato.service.edge import acceptor
 from ostinato.service.edge.acceptor import Acceptor
+from ostinato.service.edge.connection_shares import CELL_BYTES, ConnectionShares, shared_memory
 from ostinato.service.edge.guarded_connection import MAX_REFUSED
-from ostinato.service.edge.shares import CELL_BYTES, Shares, shared_memory
 from tests.waiting import until_true
 
 NUM_WORKERS = 3
@@ -39,7 +39,7 @@ class House:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         descriptor = shared_memory(NUM_WORKERS)
         self.cells = memoryview(mmap.mmap(descriptor, NUM_WORKERS * CELL_BYTES)).cast("q")
-        self.shares = Shares(descriptor)
+        self.shares = ConnectionShares(descriptor)
         self.listener = Listener()
         self.listener.bind(("127.0.0.1", 0))
         self.protocols: list[asyncio.Protocol] = []
@@ -135,7 +135,7 @@ async def test_who_is_busy_is_not_waited_for(make_house: Callable[..., House]) -
 def test_only_workers_that_take_connections_are_let_first() -> None:
     descriptor = shared_memory(NUM_WORKERS)
     cells = memoryview(mmap.mmap(descriptor, NUM_WORKERS * CELL_BYTES)).cast("q")
-    shares = Shares(descriptor)
+    shares = ConnectionShares(descriptor)
     shares.tell(5)
     assert not shares.is_another_due(5)
     cells[2] = 5 + 1
@@ -149,7 +149,7 @@ def test_only_workers_that_take_connections_are_let_first() -> None:
 
 
 def test_who_is_alone_waits_for_nobody() -> None:
-    shares = Shares(None)
+    shares = ConnectionShares(None)
     shares.tell(5)
     assert not shares.is_another_due(5)
 
@@ -157,12 +157,12 @@ def test_who_is_alone_waits_for_nobody() -> None:
 def test_each_process_has_a_cell_of_its_own_and_its_successor_has_it_again() -> None:
     descriptor = shared_memory(2)
     cells = memoryview(mmap.mmap(descriptor, 2 * CELL_BYTES)).cast("q")
-    own = Shares(descriptor)
+    own = ConnectionShares(descriptor)
     own.tell(7)
     for _ in range(2):
         child = os.fork()
         if not child:
-            Shares(descriptor).tell(8)
+            ConnectionShares(descriptor).tell(8)
             os._exit(0)
         os.waitpid(child, 0)
         assert cells.tolist() == [8, 9]

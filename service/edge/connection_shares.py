@@ -1,4 +1,4 @@
-"""Shares: how many connections each worker of a server has, in memory that the workers share."""
+"""Connection shares: how many connections each worker of a server has, in memory that the workers share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def shared_memory(num_workers: int) -> int:
     return descriptor
 
 
-class Shares:
+class ConnectionShares:
     """The connections of this worker, beside those of the others.
 
     A worker has a cell that no other living process holds. The number in it is one more than the worker's connections,
