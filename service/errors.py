@@ -166,6 +166,18 @@ class Draining(OstinatoError):
 class StateStoreUnavailable(OstinatoError):
     """The store cannot be reached, or did not answer: the message says whether anything may have been applied."""
 
+    NOTHING = "nothing was applied"
+    """How a message ends that says so."""
+
+    @property
+    def cause(self) -> str:
+        """The message, without what it says of the one change that failed."""
+        return str(self).removesuffix(f"; {self.NOTHING}")
+
+    def after(self, done: str) -> StateStoreUnavailable:
+        """The error of a request that had ``done`` something before this change of it failed."""
+        return StateStoreUnavailable(f"{done}; then: {self.cause}")
+
 
 class RecordUnreadable(OstinatoError):
     """The store has the session, in a record that cannot be read; the message says why."""

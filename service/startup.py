@@ -91,7 +91,7 @@ def check_store(settings: Settings) -> None:
     try:
         asyncio.run(try_out())
     except StateStoreUnavailable as error:
-        raise ValueError(f"{error}".removesuffix("; nothing was applied")) from error
+        raise ValueError(error.cause) from error
 
 
 def check_grpc(settings: Settings) -> None:

@@ -157,6 +157,8 @@ def close(history: History, request: SequenceRequest, begun: Sequence[Operation]
     if answered.code in ("invalid_input", "too_large", "unknown_model"):
         # Found before anything was done.
         return history.close(replace(first, asked=replace(first.asked, flaw=_flaw(request))), answered)
+    if NOTHING_APPLIED in answered.content["detail"]:
+        return history.close(step, answered)
     # Somebody else came between, or there was no room: what was live may have ended, and what was begun was undone.
     for each in before:
         history.close(each, None)

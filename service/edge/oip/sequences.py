@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
@@ -21,6 +21,7 @@ from ostinato.service.errors import (
     SessionClosed,
     SessionExists,
     SessionExpired,
+    StateStoreUnavailable,
     UnknownModel,
     UnknownSession,
 )
@@ -40,6 +41,8 @@ _WHY: dict[type[OstinatoError], str] = {
     SessionClosed: "it was closed",
     CopyOutdated: "it was closed while this request waited",
 }
+STEP_APPLIED = "the step was applied, and its sequence goes on until this is sent again, with seq"
+FORMER_ENDED = "what was live of the sequence was ended for this START"
 
 
 class SequenceSteps:
@@ -58,17 +61,24 @@ class SequenceSteps:
         step = SequenceStep(StepForm(request), request.inputs)
         if not (step.form.options.sequence_start or step.form.options.sequence_end):
             return step.response(await self._step(step))
+        done: list[str] = []
         async with self._locks.hold(step.form.session_id):
-            if step.form.options.sequence_start:
-                answer, opened_at = await self._start(step)
-            elif step.form.has_steps:
-                answer, opened_at = await self._last_step(step)
-            else:
-                return step.form.ended(await self._end(step))
-            if step.form.options.sequence_end:
-                # Its last step is applied, whether or not the caller is still there to be told.
-                await asyncio.shield(self._closing(step.form.session_id, opened_at))
-            return step.response(answer)
+            with _telling(done):
+                return await self._start_or_end(step, done)
+
+    async def _start_or_end(self, step: SequenceStep, done: list[str]) -> InferResponse:
+        """``infer`` of a step that starts or ends its sequence, in several changes; ``done`` gets what they did."""
+        if step.form.options.sequence_start:
+            answer, opened_at = await self._start(step, done)
+        elif step.form.has_steps:
+            answer, opened_at = await self._last_step(step)
+        else:
+            return step.form.ended(await self._end(step))
+        if step.form.options.sequence_end:
+            done.append(STEP_APPLIED)
+            # Its last step is applied, whether or not the caller is still there to be told.
+            await asyncio.shield(self._closing(step.form.session_id, opened_at))
+        return step.response(answer)
 
     def use(self, step: SequenceStep) -> LiveSession | None:
         """The session of a step that neither starts nor ends its sequence, where it is in memory; None where it is not.
@@ -146,7 +156,7 @@ class SequenceSteps:
         except InvalidInput as error:  # it has no steps
             raise InvalidInput(f"{error}, and leave sequence_id out", "sequence_id") from error
 
-    async def _start(self, step: SequenceStep) -> tuple[StepAnswer, float]:
+    async def _start(self, step: SequenceStep, done: list[str]) -> tuple[StepAnswer, float]:
         """Begin a sequence anew; everything that may be wrong with its first step is found before one is ended.
 
         Returns also when its session was opened.
@@ -160,7 +170,8 @@ class SequenceSteps:
         context = _context_of(interface_of(engine), step.tensors)
         self._ledger.check_rate()
         while True:
-            await self._end_if_live(step)
+            if await self._end_if_live(step):
+                done.append(FORMER_ENDED)
             # Another process, or a request under /v1, may begin it meanwhile: that is ended, too.
             with contextlib.suppress(SessionExists, SeqConflict, *GONE):
                 # It is there with its first step and not before: no other step can be taken for that one.
@@ -193,21 +204,23 @@ class SequenceSteps:
         if not task.cancelled():
             task.exception()  # whoever waits is told, and where nobody does the session has its time to live
 
-    async def _end_if_live(self, step: SequenceStep) -> None:
-        """Close what is live of the sequence, and nothing that is another model's."""
+    async def _end_if_live(self, step: SequenceStep) -> bool:
+        """Close what is live of the sequence, and nothing that is another model's; whether there was something."""
         session_id = step.form.session_id
         with contextlib.suppress(*GONE):
             try:
                 opened_at = await self._opened_at(step)
             except RecordUnreadable:  # nobody can tell whose it was
                 await self._sessions.close(session_id)
-                return
+                return True
             if opened_at is None:
-                return
+                return False
             try:
                 await self._sessions.close_opened(session_id, opened_at)
             except UnknownModel:  # its version is not served, so it need not come to memory to end
                 await self._sessions.close(session_id)
+            return True
+        return False
 
     async def _opened_at(self, step: SequenceStep) -> float | None:
         """When the session was opened that holds the sequence; None = there is none."""
@@ -232,6 +245,17 @@ class SequenceSteps:
         except GONE as error:
             raise self.not_started(step, error) from error
         return interface
+
+
+@contextlib.contextmanager
+def _telling(done: Sequence[str]) -> Iterator[None]:
+    """Have a failure of the store tell what was done before it."""
+    try:
+        yield
+    except StateStoreUnavailable as error:
+        if not done:
+            raise
+        raise error.after(done[-1]) from error
 
 
 def _check_is_of(session: LiveSession, step: SequenceStep) -> None:

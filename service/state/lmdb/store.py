@@ -315,7 +315,7 @@ class LmdbStore(DurableStore):
         return {version: count for version, count in counts.items() if count}
 
     @contextmanager
-    def _translated(self, outcome: str = "nothing was applied") -> Iterator[None]:
+    def _translated(self, outcome: str = StateStoreUnavailable.NOTHING) -> Iterator[None]:
         """Foreign errors become ours, here and nowhere else."""
         try:
             yield

@@ -311,6 +311,6 @@ def _translated(*, is_write: bool = False) -> Iterator[None]:
             raise StateStoreUnavailable(
                 f"{error}; it may or may not have been applied; with seq it is safe to send it again"
             ) from error
-        raise StateStoreUnavailable(f"{error}; nothing was applied") from error
+        raise StateStoreUnavailable(f"{error}; {StateStoreUnavailable.NOTHING}") from error
     except RedisError as error:
-        raise StateStoreUnavailable(f"{error}; nothing was applied") from error
+        raise StateStoreUnavailable(f"{error}; {StateStoreUnavailable.NOTHING}") from error

@@ -26,12 +26,14 @@ from ostinato.service.errors import (
     SessionClosed,
     SessionExists,
     SessionExpired,
+    StateStoreUnavailable,
     TooLarge,
     UnknownModel,
     UnknownSession,
 )
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import Facts
+from ostinato.service.sessions.sessions import Sessions
 from ostinato.service.state.lmdb.store import LmdbStore
 from tests import tensor_networks
 from tests.service.edge.oip.protocol import add
@@ -524,6 +526,61 @@ async def test_an_end_closes_the_sequence_that_it_stepped_and_none_that_was_star
     monkeypatch.setattr(SequenceSteps, "begin", begin_and_lose)
     assert total(await services[0].infer(asked([2], sequence_end=True))) == 3
     assert total(await services[1].infer(asked([5]))) == 105
+
+
+@pytest.mark.parametrize("starts", [False, True])
+async def test_a_store_that_fails_behind_the_last_step_does_not_take_back_that_step(
+    starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inference() as (house, service):
+        await service.infer(asked([1], sequence_start=True))
+        seq = 0 if starts else 1
+        request = asked([5], sequence_start=starts, sequence_end=True, seq=seq)
+        with monkeypatch.context() as patch:
+            # What has a START end first may end; what fails is the end behind its step.
+            fail_after(patch, "close_opened", 1 if starts else 0)
+            with pytest.raises(StateStoreUnavailable) as refused:
+                await service.infer(request)
+        assert str(refused.value).startswith("the step was applied, and its sequence goes on until this is sent again")
+        assert "nothing was applied" not in str(refused.value)
+        assert (await house.sessions.look("sum:5")).steps == (1 if starts else 2)
+        assert total(await service.infer(request)) == (5 if starts else 6)
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+
+
+async def test_a_store_that_fails_in_a_start_tells_whether_what_was_live_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with inference() as (house, service):
+        with monkeypatch.context() as patch:
+            fail_after(patch, "begin", 0)
+            with pytest.raises(StateStoreUnavailable, match=r"^the store is away; nothing was applied$"):
+                await service.infer(asked([1], sequence_start=True))
+        await service.infer(asked([1], sequence_start=True))
+        with monkeypatch.context() as patch:
+            fail_after(patch, "close_opened", 0)
+            with pytest.raises(StateStoreUnavailable, match=r"^the store is away; nothing was applied$"):
+                await service.infer(asked([5], sequence_start=True))
+        assert (await house.sessions.look("sum:5")).steps == 1
+        with monkeypatch.context() as patch:
+            fail_after(patch, "begin", 0)
+            with pytest.raises(StateStoreUnavailable, match=r"^what was live of the sequence was ended .* is away$"):
+                await service.infer(asked([5], sequence_start=True))
+        with pytest.raises(SessionClosed, match=MUST_START):
+            await service.infer(asked([1]))
+
+
+def fail_after(patch: pytest.MonkeyPatch, name: str, count: int) -> None:
+    """Have that method of all sessions work so often, and then find no store."""
+    method, calls = getattr(Sessions, name), itertools.count()
+
+    async def failing(*arguments: Any) -> Any:
+        if next(calls) >= count:
+            raise StateStoreUnavailable("the store is away; nothing was applied")
+        return await method(*arguments)
+
+    patch.setattr(Sessions, name, failing)
 
 
 async def test_frames_are_answered_as_they_are_complete_and_their_steps_are_told() -> None:
