@@ -98,7 +98,8 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
         )
     if len(record) < schema.head.itemsize:
         raise _damaged(session_id, f"it has {len(record)} bytes")
-    row = np.frombuffer(record, schema.head, 1)[0]
+    # All at once: a look at each field costs as much as this one at all of them.
+    row = dict(zip(schema.head.names or (), np.frombuffer(record, schema.head, 1).item(), strict=True))
     names_end = schema.head.itemsize + schema.names_bytes(record)
     if row["kind"] not in (LIVE, CLOSED) or len(record) < names_end + CHECKSUM_BYTES:
         raise _damaged(session_id, "its head says what none says")
@@ -106,16 +107,16 @@ def read_head(session_id: str, record: bytes | memoryview) -> Head:
         raise _damaged(session_id, "the checksum of its head is wrong")
     if row["session"] != session_checksum(session_id):
         raise _damaged(session_id, "it is another session's")
-    model_bytes, version_bytes = int(row["model_bytes"]), int(row["version_bytes"])
+    model_bytes, version_bytes = row["model_bytes"], row["version_bytes"]
     names = bytes(record[schema.head.itemsize : names_end])
     model, version = names[:model_bytes], names[model_bytes : model_bytes + version_bytes]
     reach, source = NOWHERE, names[model_bytes + version_bytes :]
     if schema.has_offsets and row["offset"] != NO_OFFSET:
         text = source.rstrip(b"\0").decode(errors="replace")
-        reach = Reach(text, row["offset"].item(), row["offset_steps"].item())
+        reach = Reach(text, row["offset"], row["offset_steps"])
     return Head(
-        **{name: row[name].item() for name in _FACTS},
-        body=int(row["body"]),
+        **{name: row[name] for name in _FACTS},
+        body=row["body"],
         schema=schema,
         model=model.decode(errors="replace"),
         version=version.decode(errors="replace"),

@@ -3,49 +3,72 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.websocket.channel import Message
 from ostinato.service.errors import Draining, OstinatoError
-from ostinato.service.sessions.refusals import REFUSALS
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 
 
-class Pending:
-    """A frame that is not answered yet.
+class PendingOwner(Protocol):
+    """What has pending frames; ``StepStream`` does. Neither method may raise."""
 
-    ``frame`` is None for a columnar one. ``work`` is what to cancel when nobody waits for it any more; None until the
-    frame's session is found. ``span``: of its trace; None = it has none. ``refusal``: what a session in memory, which
-    may be an old copy, refused it with, and which that was; None = none has.
+    def applied(self, pending: Pending, answer: StepAnswer) -> None:
+        """Take in the answer to a frame's chunk."""
+
+    def refused(self, pending: Pending, error: Exception) -> None:
+        """Take in why a frame's chunk was not applied."""
+
+
+class Pending:
+    """A frame that is not answered yet, and what its chunk has for a ``Waiter``: its owner is told at once, in place of
+    a turn of the event loop later, when a frame behind it could have overtaken one that was refused.
+
+    Attributes:
+        frame: None for a columnar one.
+        work: what is to be cancelled, too, when nobody waits for it any more; None = there is no such thing.
+        span: of its trace; None = it has none.
+        session: where its chunk was put; None before.
+        refusal: what ``session``, which may be an old copy, refused it with; None = it has not.
+        is_over: whether nobody waits for it any more.
     """
 
-    __slots__ = ("arrived_at", "frame", "num_bytes", "refusal", "span", "work")
+    __slots__ = ("_owner", "arrived_at", "frame", "is_over", "num_bytes", "refusal", "session", "span", "work")
 
-    def __init__(self, frame: StreamFrame | None, message: Message, span: Any = None) -> None:
+    def __init__(self, owner: PendingOwner, frame: StreamFrame | None, message: Message, span: Any = None) -> None:
+        self._owner = owner
         self.span = span
         self.frame = frame
         self.num_bytes = len(message.data)
         self.arrived_at = message.arrived_at
         self.work: asyncio.Future[Any] | None = None
-        self.refusal: tuple[LiveSession, OstinatoError] | None = None
+        self.session: LiveSession | None = None
+        self.refusal: OstinatoError | None = None
+        self.is_over = False
 
+    def done(self) -> bool:
+        """See ``Waiter``, as all below; what was refused asks anew, and its chunk is over all the same."""
+        return self.is_over or self.refusal is not None or self.work is not None
 
-class FrameFuture(asyncio.Future[Any]):
-    """What a frame's answer is waited for by. ``refused`` is called at once with a refusal that the newest session may
-    not make: callbacks come later, and a frame behind it could overtake it meanwhile.
-    """
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.is_over
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, refused: Callable[[OstinatoError], object]) -> None:
-        super().__init__(loop=loop)
-        self._refused = refused
+    def set_result(self, answer: StepAnswer, /) -> None:
+        """Hand the answer on."""
+        self._owner.applied(self, answer)
 
-    def set_exception(self, error: type | BaseException, /) -> None:
-        """See ``asyncio.Future``."""
-        if isinstance(error, REFUSALS):
-            self._refused(error)
-        super().set_exception(error)
+    def set_exception(self, error: Exception, /) -> None:
+        """Hand the error on."""
+        self._owner.refused(self, error)
+
+    def drop(self) -> None:
+        """Nobody waits for it any more: what of it has not begun is dropped."""
+        self.is_over = True
+        if self.work is not None:
+            self.work.cancel()
 
 
 def draining_error() -> Draining:

@@ -67,12 +67,12 @@ class SessionLines:
         assert pending.frame is not None
         self._line(pending.frame.session_id).append(pending)
 
-    def put_back(self, pending: Pending, session: LiveSession, error: OstinatoError) -> None:
-        """Have a frame that ``session`` has refused, perhaps an old copy, ask the newest, in its place: before all of
+    def put_back(self, pending: Pending, error: OstinatoError) -> None:
+        """Have a frame that its session, perhaps an old copy, has refused ask the newest, in its place: before all of
         that session that have not begun.
         """
         assert pending.frame is not None
-        pending.refusal = (session, error)
+        pending.refusal = error
         line = self._line(pending.frame.session_id)
         line.insert(sum(each.refusal is not None for each in line), pending)
 
@@ -97,10 +97,12 @@ class SessionLines:
 
     async def _begin_anew(self, pending: Pending) -> None:
         """Put a refused frame to the newest session, and wait for what comes of it."""
-        assert pending.refusal is not None
+        session, error = pending.session, pending.refusal
+        assert session is not None
+        assert error is not None
         if not self._frames.is_waited_for(pending):  # its deadline has passed
             return
-        (session, error), pending.refusal = pending.refusal, None
+        pending.refusal = None
         missing = self._sessions.engine_of(self._model) if self._may_begin(pending.frame) else None
         attempt = partial(self._frames.step, pending=pending)
         work = self._frames.start(apply_anew(self._sessions, session, error, attempt, missing))

@@ -15,7 +15,7 @@ from ostinato.service.edge.v1.schemas import StreamFrame
 from ostinato.service.edge.v1.steps import chunk_inputs
 from ostinato.service.edge.websocket import frames
 from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN, Channel, Message, StepColumns
-from ostinato.service.edge.websocket.pending import FrameFuture, Pending, draining_error
+from ostinato.service.edge.websocket.pending import Pending, draining_error
 from ostinato.service.edge.websocket.session_lines import SessionLines
 from ostinato.service.edge.witness import Witness
 from ostinato.service.errors import InvalidInput, OstinatoError
@@ -112,8 +112,7 @@ class StepStream:
             if now - oldest.arrived_at <= deadline_seconds:
                 return
             self.fail(oldest, self._desk.too_late())
-            if oldest.work is not None:
-                oldest.work.cancel()
+            oldest.drop()
 
     def drain(self) -> None:
         """Refuse what comes from now on, and close as soon as all that was taken is answered."""
@@ -126,8 +125,7 @@ class StepStream:
         self._messages.clear()
         pending, self._pending = self._pending, {}
         for each in pending:
-            if each.work is not None:
-                each.work.cancel()
+            each.drop()
         for task in self._tasks:
             task.cancel()
 
@@ -225,27 +223,38 @@ class StepStream:
         self.go_on()
 
     def _take(self, frame: StreamFrame | None, message: Message) -> Pending:
-        pending = Pending(frame, message, self._witness.begin(message.arrived_at))
+        pending = Pending(self, frame, message, self._witness.begin(message.arrived_at))
         self._pending[pending] = None
         self._num_bytes += pending.num_bytes
         return pending
 
     def begin(self, pending: Pending, session: LiveSession) -> None:
         """Put a frame to its session; where that refuses it, to the newest, if this was an old copy of another."""
-        pending.refusal = None
-        refused = partial(self._lines.put_back, pending, session)
+        pending.session, pending.refusal = session, None
         try:
-            pending.work = self.step(session, pending, FrameFuture(self._loop, refused))
-        except REFUSALS as error:
-            refused(error)
+            self.step(session, pending, pending)
         except Exception as error:
-            self.fail(pending, error)
-        else:
-            pending.work.add_done_callback(partial(self.answered, pending))
+            self.refused(pending, error)
 
-    def step(
-        self, session: LiveSession, pending: Pending, future: FrameFuture | None = None
-    ) -> asyncio.Future[StepAnswer]:
+    def applied(self, pending: Pending, answer: StepAnswer) -> None:
+        """See ``PendingOwner``."""
+        assert pending.frame is not None
+        try:
+            message = frames.answer_message(answer, pending.frame)
+        except Exception as error:  # the commit of a batch must not fail because of one frame
+            self.fail(pending, error)
+            return
+        self._channel.send(message, is_text=True)
+        self._settle(pending, 200)
+
+    def refused(self, pending: Pending, error: Exception) -> None:
+        """See ``PendingOwner``."""
+        if isinstance(error, REFUSALS):
+            self._lines.put_back(pending, error)
+        else:
+            self.fail(pending, error)
+
+    def step(self, session: LiveSession, pending: Pending, future: Pending | None = None) -> asyncio.Future[StepAnswer]:
         """Check a frame and put it to its session; one that was to begin with it is not there if it is refused."""
         engine, frame = session.engine, pending.frame
         assert frame is not None
@@ -267,22 +276,21 @@ class StepStream:
         return task
 
     def answered(self, pending: Pending, work: asyncio.Future[Any]) -> None:
-        """Take in what came of a frame."""
+        """Take in what came of a frame that something else than its chunk was waited for."""
         error = asyncio.CancelledError() if work.cancelled() else work.exception()
-        if pending not in self._pending or work is not pending.work or pending.refusal is not None:
-            return  # nobody waits for it any more; or it asks anew
+        if pending.is_over:
+            return
         if error is not None:
             self.fail(pending, error)
-            return
-        if pending.frame is None:
+        elif pending.frame is None:
             self._channel.send(work.result(), is_text=False)
+            self._settle(pending, 200)
         else:
-            self._channel.send(frames.answer_message(work.result(), pending.frame), is_text=True)
-        self._settle(pending, 200)
+            self.applied(pending, work.result())
 
     def is_waited_for(self, pending: Pending) -> bool:
         """Whether a frame is not answered yet."""
-        return pending in self._pending
+        return not pending.is_over
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer a frame with an error."""
@@ -293,6 +301,7 @@ class StepStream:
 
     def _settle(self, pending: Pending, status: int, code: str = "") -> None:
         del self._pending[pending]
+        pending.is_over = True
         self._num_bytes -= pending.num_bytes
         self._witness.end(status, pending.arrived_at, pending.span, code=code)
         if not self._reading:

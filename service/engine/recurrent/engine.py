@@ -99,6 +99,7 @@ class Engine:
             observer=IterationObserver(manifest, self.arena, metrics, clock),
             tracer=tracer,
             in_thread=in_thread,
+            busy_poll_seconds=settings.busy_poll_seconds,
             clock=clock,
         )
         self.admit, self.check_room = self._scheduler.admit, self._scheduler.check_room

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ostinato.service.engine.admission import Admission
+from ostinato.service.engine.busy_poll import BusyPoll
 from ostinato.service.engine.recurrent.batching import Iteration, Line, Work
 from ostinato.service.engine.recurrent.observer import IterationObserver
 from ostinato.service.engine.recurrent.progress import Progress
@@ -41,6 +42,7 @@ class Scheduler(Admission):
         observer: shown some iterations; None = none.
         tracer: told of iterations with works that are traced; None = there are no traces.
         in_thread: see ``Admission``.
+        busy_poll_seconds: how long the event loop looks for more work behind an iteration before it sleeps.
         clock: seconds of a monotonic clock.
 
     Attributes:
@@ -58,6 +60,7 @@ class Scheduler(Admission):
         observer: IterationObserver | None = None,
         tracer: Tracer | None = None,
         in_thread: bool = False,
+        busy_poll_seconds: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(max_queue_rows, unit="rows", in_thread=in_thread)
@@ -69,6 +72,7 @@ class Scheduler(Admission):
         self._tracer = tracer
         self._clock = clock
         self.loop = asyncio.get_running_loop()  # kept, since asking which loop runs costs a system call
+        self._busy_poll = BusyPoll(self.loop, busy_poll_seconds, clock=clock) if busy_poll_seconds else None
         self._line = Line(max_batch_size=runner.max_batch_size, max_iteration_steps=runner.max_iteration_steps)
         self._progress = Progress(runner, arena, self._line, metrics)
         # Whether an iteration is due or under way, since when, and whether the event loop has been told.
@@ -126,6 +130,8 @@ class Scheduler(Admission):
             self._is_iterating = False
             if not has_started:
                 self._wake()
+                if self._busy_poll is not None:
+                    self._busy_poll.begin()
 
     def _run_for_a_while(self) -> bool:
         """Run what there is, for ``PASS_SECONDS``; True when an iteration was started in the thread instead."""
