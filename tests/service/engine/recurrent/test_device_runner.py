@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ostinato.service.artifact.manifest import Promise
+from ostinato.service.engine.recurrent.offline import run_offline, run_sequence
+from ostinato.service.errors import RunFailed
+from ostinato.service.state.arena import session_bytes
+from tests import networks
+from tests.live_sequences import draw, plain
+from tests.service.devices import CountingDevice, DeviceHouse, joined, use_device
+from tests.service.state.places import STORES, PlaceOf
+from tests.tensor_networks import panel
+
+Array = NDArray[Any]
+NETWORKS = [
+    networks.lstm(),
+    networks.lstm(time_first=True).named("time-first"),
+    networks.one_step(),
+    networks.token_counter(),
+]
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> CountingDevice:
+    device = CountingDevice()
+    use_device(monkeypatch, device)
+    return device
+
+
+def sequences(network: networks.Network, num_rows: int, num_steps: int, seed: int = 3) -> Array:
+    """Random inputs ``[B, T, F]`` in the network's own dtype."""
+    part = network.manifest["inputs"][0]
+    generator = np.random.default_rng(seed)
+    shape = (num_rows, num_steps, part.num_features)
+    return generator.integers(0, 7, shape) if part.dtype == "int64" else generator.normal(size=shape).astype(part.dtype)
+
+
+def written(network: networks.Network, folder: Path) -> Path:
+    golden_steps = 1 if network.manifest["inputs"][0].time_axis is None else 5
+    return network.write(folder, sequences(network, 2, golden_steps))
+
+
+async def step_all(house: DeviceHouse, inputs: Array, seed: int = 7) -> list[Array]:
+    """Step a session for each sequence ``[B, T, F]``, all at once, in chunks of one to three steps; their outputs."""
+    sessions = [await house.open(f"s{row}") for row in range(len(inputs))]
+    generator = np.random.default_rng(seed)
+
+    async def client(row: int) -> Array:
+        parts, done = [], 0
+        while done < len(inputs[row]):
+            size = int(generator.integers(1, 4))
+            answer = await house.ledger.step(sessions[row], inputs[row, done : done + size], seq=done)
+            parts.append(np.array(answer.outputs))
+            done += size
+            await asyncio.sleep(0)
+        return joined(parts)
+
+    return await asyncio.gather(*(client(row) for row in range(len(inputs))))
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.manifest["name"])
+async def test_runs_of_any_axes_and_dtypes_are_the_reference_s(
+    network: networks.Network, tmp_path: Path, device: CountingDevice
+) -> None:
+    house = DeviceHouse(written(network, tmp_path))
+    inputs = sequences(network, 5, 6)
+    outputs, states = run_sequence(house.runner, inputs, 1)
+    expected, expected_states = network.reference(inputs)
+    np.testing.assert_allclose(outputs, expected, atol=2e-6)
+    for state, made in zip(house.runner.manifest.states, states, strict=True):
+        np.testing.assert_allclose(made, expected_states[state.name], atol=2e-6)
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_live_answers_are_the_offline_run_s_to_the_bit(
+    store: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
+) -> None:
+    network = networks.lstm()
+    house = DeviceHouse(written(network, tmp_path), place_of(store)())
+    inputs = sequences(network, 18, 12)  # more sessions than rows of a run, so that some wait for the next
+    for row, answers in enumerate(await step_all(house, inputs)):
+        assert answers.tobytes() == house.offline(inputs[row]).tobytes()
+
+
+async def test_states_stay_on_the_device_where_no_store_wants_them(tmp_path: Path, device: CountingDevice) -> None:
+    network = networks.lstm()
+    house = DeviceHouse(written(network, tmp_path))
+    before = device.num_downloads
+    await step_all(house, sequences(network, 10, 9))
+    assert device.num_downloads == before
+
+
+async def test_several_inputs_and_a_context_go_the_same_way(tmp_path: Path, device: CountingDevice) -> None:
+    house = DeviceHouse(panel().write(tmp_path))
+    manifest = house.engine.manifest
+    inputs, context = draw(manifest, np.random.default_rng(0), 3, 7)
+    rows = manifest.given.pack([inputs[part.name] for part in manifest.inputs])
+    known = [context[part.name] for part in manifest.context]
+    begin = (*house.runner.initial_states(3)[: len(manifest.states)], *known)
+    wanted, _ = run_offline(house.runner, rows, begin=begin)
+    for row in range(3):
+        given = plain({name: array[row] for name, array in context.items()})
+        session = await house.sessions.open(house.model, context=given)
+        answer = await house.ledger.step(session, rows[row])
+        answered = manifest.made.settle(np.array(answer.outputs))  # what is made once a run is the last step's
+        assert answered.tobytes() == wanted[row].tobytes()
+
+
+async def test_a_step_without_an_answer_leaves_its_session_as_it_was_and_the_others_go_on(
+    tmp_path: Path, device: CountingDevice
+) -> None:
+    house = DeviceHouse(networks.accumulator().write(tmp_path, np.arange(6, dtype=np.float32).reshape(2, 3, 1)))
+    good, bad = await house.open("good"), await house.open("bad")
+    step = house.ledger.step
+    for session in (good, bad):
+        await step(session, np.array([[2]], np.float32))
+    answers = await asyncio.gather(
+        step(good, np.array([[3]], np.float32)),
+        step(bad, np.array([[1e35]], np.float32)),  # times 2^27 it is infinite
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], RunFailed)
+    assert not isinstance(answers[0], BaseException)
+    assert answers[0].outputs.tolist() == [[5]]
+    assert (good.steps, bad.steps) == (2, 1)
+    assert (await step(bad, np.array([[4]], np.float32))).outputs.tolist() == [[6]]
+
+
+async def test_a_fork_and_a_state_that_is_taken_out_and_put_back_go_on_to_the_bit(
+    tmp_path: Path, device: CountingDevice
+) -> None:
+    network = networks.lstm()
+    house = DeviceHouse(written(network, tmp_path))
+    inputs = sequences(network, 1, 10)[0]
+    wanted = house.offline(inputs)
+    session = await house.open("a")
+    await house.ledger.step(session, inputs[:4])
+    taken = await house.sessions.snapshot(session)
+    fork = await house.sessions.fork(session, session_id="b")
+    other = await house.open("c")
+    await house.ledger.step(other, inputs[5:9])  # another's numbers, until the state is put
+    await house.sessions.put(other, taken)
+    for each in (session, fork, other):
+        answer = await house.ledger.step(each, inputs[4:])
+        assert np.asarray(answer.outputs).tobytes() == wanted[4:].tobytes()
+    await house.sessions.reset(other)
+    assert np.asarray((await house.ledger.step(other, inputs)).outputs).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("store", ["lmdb", "redis"])
+async def test_sessions_that_leave_the_device_for_others_come_back_to_the_bit(
+    store: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
+) -> None:
+    network = networks.lstm()
+    directory = written(network, tmp_path)
+    two = 2 * session_bytes(DeviceHouse(directory).engine.manifest)
+    house = DeviceHouse(directory, place_of(store)(memory_budget=two))
+    inputs = sequences(network, 6, 8)
+    for row in range(6):
+        await house.open(f"s{row}")
+    for start in range(0, 8, 2):
+        for row in range(6):
+            session = await house.sessions.find(f"s{row}")
+            answer = await house.ledger.step(session, inputs[row, start : start + 2], seq=start)
+            wanted = house.offline(inputs[row])[start : start + 2]
+            assert np.asarray(answer.outputs).tobytes() == wanted.tobytes()
+    assert house.engine.arena.num_sessions <= 2
+
+
+@pytest.mark.parametrize("name", ["lmdb", "redis"])
+async def test_a_copy_that_another_worker_has_made_old_is_not_believed(
+    name: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
+) -> None:
+    network = networks.lstm()
+    directory, place = written(network, tmp_path), place_of(name)
+    one, other = (DeviceHouse(directory, place()) for _ in range(2))
+    inputs = sequences(network, 1, 6)[0]
+    wanted = one.offline(inputs)
+    session = await one.open("a")
+    for start, house in enumerate((one, other, one, other, other, one)):
+        session = await house.sessions.find("a")
+        answer = await house.ledger.step(session, inputs[start : start + 1], seq=start)
+        assert np.asarray(answer.outputs).tobytes() == wanted[start : start + 1].tobytes()
+
+
+async def test_a_row_is_the_same_in_any_place_and_with_any_mates(tmp_path: Path, device: CountingDevice) -> None:
+    network = networks.lstm()
+    runner = DeviceHouse(written(network, tmp_path)).runner
+    inputs = sequences(network, 8, 5)
+    together, _ = run_sequence(runner, inputs, 1)
+    turned, _ = run_sequence(runner, inputs[::-1], 1)
+    alone, _ = run_sequence(runner, inputs[3:4], 1)
+    assert together.tobytes() == turned[::-1].tobytes()
+    assert together[3].tobytes() == alone[0].tobytes()
+    assert runner.made_on == "counted, 8 x 1"
+    assert runner.promising(Promise(holds="fixed", rows=3, steps=1)).made_on == "counted, 3 x 1"
