@@ -127,6 +127,7 @@ def check_device(settings: Settings) -> None:
         ModuleNotFoundError: a library is missing.
     """
     if settings.device == "cuda":
+        require("cupy", "--device cuda")
         from ostinato.service.artifact.cuda import check_cuda
 
         check_cuda()

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ostinato.extras import require
-from ostinato.service.artifact.devices import Device, Numbers
+from ostinato.service.artifact.devices import Device, DeviceNumbers
 from ostinato.service.artifact.graphs import available_providers
 
 PROVIDER = "CUDAExecutionProvider"
@@ -41,41 +40,40 @@ class CudaDevice(Device):
     def __init__(self) -> None:
         check_cuda()
         import cupy
-        import cupyx
 
         self.arrays = cupy
-        self._pinned = cupyx.empty_pinned
         self._stream = cupy.cuda.Stream.null
         properties = cupy.cuda.runtime.getDeviceProperties(0)
         self.name = f"cuda {properties['name'].decode()}"
 
-    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> Numbers:
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> DeviceNumbers:
         """See ``Device.empty``."""
         return self.arrays.empty(tuple(shape), dtype)
 
     def pinned(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         """See ``Device.pinned``."""
-        made: NDArray[Any] = self._pinned(tuple(shape), dtype)
-        return made
+        count, dtype = int(np.prod(shape)), np.dtype(dtype)
+        memory = self.arrays.cuda.alloc_pinned_memory(count * dtype.itemsize)
+        return np.frombuffer(memory, dtype, count).reshape(shape)
 
-    def address(self, numbers: Numbers) -> int:
+    def address(self, numbers: DeviceNumbers) -> int:
         """See ``Device.address``."""
         return int(numbers.data.ptr)
 
-    def upload(self, numbers: NDArray[Any]) -> Numbers:
+    def upload(self, numbers: NDArray[Any]) -> DeviceNumbers:
         """See ``Device.upload``."""
-        return self.arrays.asarray(np.ascontiguousarray(numbers))
+        return self.arrays.asarray(numbers)
 
-    def download(self, numbers: Numbers) -> NDArray[Any]:
+    def download(self, numbers: DeviceNumbers) -> NDArray[Any]:
         """See ``Device.download``."""
         made: NDArray[Any] = self.arrays.asnumpy(numbers)
         return made
 
-    def write(self, numbers: Numbers, given: NDArray[Any]) -> None:
+    def write(self, numbers: DeviceNumbers, given: NDArray[Any]) -> None:
         """See ``Device.write``."""
         numbers.set(given)
 
-    def read(self, numbers: Numbers, out: NDArray[Any]) -> None:
+    def read(self, numbers: DeviceNumbers, out: NDArray[Any]) -> None:
         """See ``Device.read``."""
         numbers.get(out=out)
 
@@ -91,15 +89,14 @@ def check_cuda() -> None:
         ModuleNotFoundError: CuPy is not installed.
         ValueError: there is no GPU, or this onnxruntime cannot use it; says what to do.
     """
-    require("cupy", FLAG)
+    import cupy
+
     if PROVIDER not in available_providers():
         raise ValueError(
             f"{FLAG}: the onnxruntime that is installed knows no GPU. onnxruntime and onnxruntime-gpu lie in one "
             "place, and what was installed last is there: pip uninstall -y onnxruntime onnxruntime-gpu, then pip "
             "install 'ostinato[cuda]' again"
         )
-    import cupy
-
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

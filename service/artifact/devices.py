@@ -6,8 +6,7 @@ library is NumPy and its memory the machine's, so that all that is built on it r
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 ALIGNMENT_BYTES = 64
 
-Numbers = Any
+DeviceNumbers = Any
 """An array of the device's own library."""
 
 
@@ -40,7 +39,7 @@ class Device:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
-    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> Numbers:
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> DeviceNumbers:
         """An array of the device, of whatever is there."""
         return aligned_memory(int(np.prod(shape)), np.dtype(dtype).name).reshape(shape)
 
@@ -48,58 +47,33 @@ class Device:
         """An array of the host, to and from which copies are quick."""
         return aligned_memory(int(np.prod(shape)), np.dtype(dtype).name).reshape(shape)
 
-    def address(self, numbers: Numbers) -> int:
+    def address(self, numbers: DeviceNumbers) -> int:
         """Where an array of the device begins."""
         return int(numbers.ctypes.data)
 
-    def upload(self, numbers: NDArray[Any]) -> Numbers:
+    def upload(self, numbers: NDArray[Any]) -> DeviceNumbers:
         """A copy on the device."""
         return np.array(numbers)
 
-    def download(self, numbers: Numbers) -> NDArray[Any]:
+    def download(self, numbers: DeviceNumbers) -> NDArray[Any]:
         """A copy on the host, which is there when this returns."""
         return np.array(numbers)
 
-    def write(self, numbers: Numbers, given: NDArray[Any]) -> None:
+    def write(self, numbers: DeviceNumbers, given: NDArray[Any]) -> None:
         """Fill an array of the device, which lies in one piece; ``given`` may change after ``synchronize``."""
         numbers[...] = given
 
-    def read(self, numbers: Numbers, out: NDArray[Any]) -> None:
+    def read(self, numbers: DeviceNumbers, out: NDArray[Any]) -> None:
         """Fill an array of the host from one of the device, both of them in one piece; done when this returns."""
         out[...] = numbers
 
     def synchronize(self) -> None:
         """Wait until all that was asked has happened."""
 
-    def are_finite(self, several: Sequence[Numbers]) -> bool:
+    def are_finite(self, several: Sequence[DeviceNumbers]) -> bool:
         """Whether all numbers of all arrays are; of no array they are."""
         finite = [self.arrays.isfinite(numbers).all() for numbers in several]
         return not finite or bool(self.arrays.stack(finite).all())
-
-
-def _open_cuda() -> Device:
-    from ostinato.service.artifact.cuda import CudaDevice  # and CuPy with it, which is an extra's
-
-    return CudaDevice()
-
-
-OPENERS: dict[str, Callable[[], Device]] = {"cuda": _open_cuda}
-"""What ``--device`` may say besides ``cpu``."""
-
-
-def open_device(name: str) -> Device | None:
-    """The device that a setting names, the same one for all of a process; None = the CPU, which needs none.
-
-    Raises:
-        ModuleNotFoundError: a library is missing; says which extra brings it.
-        ValueError: there is no such device here; says what to do.
-    """
-    return None if name == "cpu" else _opened(OPENERS[name])
-
-
-@functools.cache
-def _opened(opener: Callable[[], Device]) -> Device:
-    return opener()
 
 
 def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ostinato.service.artifact.devices import open_device
+from ostinato.service.artifact.device_choice import open_device
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.artifact.tensors import Tensor

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ostinato.service.artifact import devices
+from ostinato.service.artifact import device_choice
 from ostinato.service.artifact.devices import Device
 from ostinato.service.catalogue.catalogue import Catalogue
 from ostinato.service.catalogue.loading import Loader, load_version
+from ostinato.service.catalogue.recurrent_checks import LoadedModel
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.device_runner import DeviceRunner
 from ostinato.service.engine.recurrent.engine import Engine
@@ -45,12 +46,12 @@ class CountingDevice(Device):
 
 def use_device(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
     """Have ``--device cuda`` be this one."""
-    monkeypatch.setitem(devices.OPENERS, "cuda", lambda: device)
+    monkeypatch.setitem(device_choice.OPENERS, "cuda", lambda: device)
 
 
 class DeviceHouse:
-    """Sessions over one version that was loaded as the service loads it, on a device. Built within an event loop, behind
-    ``use_device``.
+    """Sessions over one version that was loaded as the service loads it, on a device. Built within an event loop,
+    behind ``use_device``.
     """
 
     def __init__(self, directory: Path, store: Store | None = None, *, rows: int = 8, **settings: Any) -> None:
@@ -68,6 +69,7 @@ class DeviceHouse:
         self.ledger = Ledger(self.store, turns, clock=self.clock)
         self.sessions = Sessions(self.store, self.catalogue, turns, default_ttl_seconds=0, clock=self.clock)
         loaded = load_version(directory, self.settings)
+        assert isinstance(loaded, LoadedModel)
         assert isinstance(loaded.runner, DeviceRunner)
         self.runner = loaded.runner
         loader = Loader(self.settings, self.catalogue, self.store, self.ledger, self.metrics)
@@ -83,7 +85,8 @@ class DeviceHouse:
 
     def offline(self, inputs: Array) -> Array:
         """What the offline run at the same shape answers to one sequence ``[T, F]``: ``[T, O]``."""
-        return run_offline(self.runner, inputs[None])[0][0]
+        made: Array = run_offline(self.runner, inputs[None])[0][0]
+        return made
 
 
 def joined(parts: Sequence[Array]) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.service.artifact.device_rows import DeviceRows
-from ostinato.service.artifact.devices import Device, Numbers
+from ostinato.service.artifact.devices import Device, DeviceNumbers
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import State, Tensor
 from ostinato.service.engine.graph import Graph
@@ -75,7 +75,7 @@ class DeviceBuffers:
             tensor[...] = outputs[:num_rows]
         return self._made.settle(rows)
 
-    def _bind(self, bind: Any, name: str, part: Tensor | State) -> Numbers:
+    def _bind(self, bind: Any, name: str, part: Tensor | State) -> DeviceNumbers:
         """Memory of the device in the graph's own axes, its address told to the graph."""
         sizes = {"B": self._num_rows, "T": 1}
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in part.shape]

@@ -27,7 +27,7 @@ NETWORKS = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> CountingDevice:
     device = CountingDevice()
     use_device(monkeypatch, device)
@@ -66,9 +66,7 @@ async def step_all(house: DeviceHouse, inputs: Array, seed: int = 7) -> list[Arr
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.manifest["name"])
-async def test_runs_of_any_axes_and_dtypes_are_the_reference_s(
-    network: networks.Network, tmp_path: Path, device: CountingDevice
-) -> None:
+async def test_runs_of_any_axes_and_dtypes_are_the_reference_s(network: networks.Network, tmp_path: Path) -> None:
     house = DeviceHouse(written(network, tmp_path))
     inputs = sequences(network, 5, 6)
     outputs, states = run_sequence(house.runner, inputs, 1)
@@ -79,9 +77,7 @@ async def test_runs_of_any_axes_and_dtypes_are_the_reference_s(
 
 
 @pytest.mark.parametrize("store", STORES)
-async def test_live_answers_are_the_offline_run_s_to_the_bit(
-    store: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
-) -> None:
+async def test_live_answers_are_the_offline_run_s_to_the_bit(store: str, place_of: PlaceOf, tmp_path: Path) -> None:
     network = networks.lstm()
     house = DeviceHouse(written(network, tmp_path), place_of(store)())
     inputs = sequences(network, 18, 12)  # more sessions than rows of a run, so that some wait for the next
@@ -97,7 +93,7 @@ async def test_states_stay_on_the_device_where_no_store_wants_them(tmp_path: Pat
     assert device.num_downloads == before
 
 
-async def test_several_inputs_and_a_context_go_the_same_way(tmp_path: Path, device: CountingDevice) -> None:
+async def test_several_inputs_and_a_context_go_the_same_way(tmp_path: Path) -> None:
     house = DeviceHouse(panel().write(tmp_path))
     manifest = house.engine.manifest
     inputs, context = draw(manifest, np.random.default_rng(0), 3, 7)
@@ -113,9 +109,7 @@ async def test_several_inputs_and_a_context_go_the_same_way(tmp_path: Path, devi
         assert answered.tobytes() == wanted[row].tobytes()
 
 
-async def test_a_step_without_an_answer_leaves_its_session_as_it_was_and_the_others_go_on(
-    tmp_path: Path, device: CountingDevice
-) -> None:
+async def test_a_step_without_an_answer_leaves_its_session_as_it_was_and_the_others_go_on(tmp_path: Path) -> None:
     house = DeviceHouse(networks.accumulator().write(tmp_path, np.arange(6, dtype=np.float32).reshape(2, 3, 1)))
     good, bad = await house.open("good"), await house.open("bad")
     step = house.ledger.step
@@ -133,9 +127,7 @@ async def test_a_step_without_an_answer_leaves_its_session_as_it_was_and_the_oth
     assert (await step(bad, np.array([[4]], np.float32))).outputs.tolist() == [[6]]
 
 
-async def test_a_fork_and_a_state_that_is_taken_out_and_put_back_go_on_to_the_bit(
-    tmp_path: Path, device: CountingDevice
-) -> None:
+async def test_a_fork_and_a_state_that_is_taken_out_and_put_back_go_on_to_the_bit(tmp_path: Path) -> None:
     network = networks.lstm()
     house = DeviceHouse(written(network, tmp_path))
     inputs = sequences(network, 1, 10)[0]
@@ -156,7 +148,7 @@ async def test_a_fork_and_a_state_that_is_taken_out_and_put_back_go_on_to_the_bi
 
 @pytest.mark.parametrize("store", ["lmdb", "redis"])
 async def test_sessions_that_leave_the_device_for_others_come_back_to_the_bit(
-    store: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
+    store: str, place_of: PlaceOf, tmp_path: Path
 ) -> None:
     network = networks.lstm()
     directory = written(network, tmp_path)
@@ -176,7 +168,7 @@ async def test_sessions_that_leave_the_device_for_others_come_back_to_the_bit(
 
 @pytest.mark.parametrize("name", ["lmdb", "redis"])
 async def test_a_copy_that_another_worker_has_made_old_is_not_believed(
-    name: str, place_of: PlaceOf, tmp_path: Path, device: CountingDevice
+    name: str, place_of: PlaceOf, tmp_path: Path
 ) -> None:
     network = networks.lstm()
     directory, place = written(network, tmp_path), place_of(name)
@@ -190,7 +182,7 @@ async def test_a_copy_that_another_worker_has_made_old_is_not_believed(
         assert np.asarray(answer.outputs).tobytes() == wanted[start : start + 1].tobytes()
 
 
-async def test_a_row_is_the_same_in_any_place_and_with_any_mates(tmp_path: Path, device: CountingDevice) -> None:
+async def test_a_row_is_the_same_in_any_place_and_with_any_mates(tmp_path: Path) -> None:
     network = networks.lstm()
     runner = DeviceHouse(written(network, tmp_path)).runner
     inputs = sequences(network, 8, 5)
