@@ -21,8 +21,9 @@ class DeviceArena(Arena):
         MemoryError: there is no room for so many.
     """
 
-    def __init__(self, manifest: Manifest, capacity: int, device: Device) -> None:
+    def __init__(self, manifest: Manifest, capacity: int, device: Device, made_on: str = "") -> None:
         super().__init__(manifest, capacity)
+        self.made_on = made_on
         carried = manifest.of_session[: self.num_run]
         self._on_device = tuple(DeviceRows.zeros(capacity, each.row_shape, each.dtype, device) for each in carried)
         self._device = device

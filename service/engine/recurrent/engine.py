@@ -93,12 +93,11 @@ class Engine:
         self._owner: Owner = owner
         self._is_traced = tracer is not None
         num_slots = max_resident + 2 * settings.max_queue_rows
-        self.made_on = ""
         if isinstance(runner, DeviceRunner):
-            self.made_on = runner.made_on
-            self.arena: Arena = DeviceArena(manifest, num_slots, runner.device)
+            self.arena: Arena = DeviceArena(manifest, num_slots, runner.device, runner.made_on)
         else:
             self.arena = Arena(manifest, num_slots)
+        self.made_on = self.arena.made_on
         self._scheduler = Scheduler(
             runner,
             self.arena,

@@ -182,6 +182,24 @@ async def test_a_copy_that_another_worker_has_made_old_is_not_believed(
         assert np.asarray(answer.outputs).tobytes() == wanted[start : start + 1].tobytes()
 
 
+async def test_records_that_were_made_at_another_shape_go_on_and_the_log_says_it_once(
+    place_of: PlaceOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = networks.lstm()
+    directory, place = written(network, tmp_path), place_of("lmdb")
+    inputs = sequences(network, 2, 6)
+    at_eight, again = DeviceHouse(directory, place()), DeviceHouse(directory, place())
+    for row in range(2):
+        await at_eight.ledger.step(await at_eight.open(f"s{row}"), inputs[row, :3])
+        await again.ledger.step(await again.sessions.find(f"s{row}"), inputs[row, 3:4])
+    assert "another device" not in caplog.text
+    at_four = DeviceHouse(directory, place(), rows=4)
+    for row in range(2):
+        answer = await at_four.ledger.step(await at_four.sessions.find(f"s{row}"), inputs[row, 4:])
+        np.testing.assert_allclose(answer.outputs, at_four.offline(inputs[row])[4:], atol=1e-6)
+    assert caplog.text.count("sessions of lstm/1 go on here from states that were made on another device") == 1
+
+
 async def test_a_row_is_the_same_in_any_place_and_with_any_mates(tmp_path: Path) -> None:
     network = networks.lstm()
     runner = DeviceHouse(written(network, tmp_path)).runner
