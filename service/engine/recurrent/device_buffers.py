@@ -36,11 +36,14 @@ class DeviceBuffers:
         # In the graph's own axes, so that a copy to the device, or from it, is of one piece.
         staged = [device.pinned(each.shape, part.dtype) for each, part in zip(self._given, given.parts, strict=True)]
         self._staged = staged
-        self.inputs = device.pinned((num_rows, given.width), given.dtype)
-        self.input_bytes = bytes_of(self.inputs)
-        tensors = given.unpack(self.inputs[:, None])
         in_graph = [in_steps(each, part) for each, part in zip(staged, given.parts, strict=True)]
-        self._moves = list(zip(in_graph, tensors, strict=True))
+        self._moves: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        if given.is_single and in_graph[0].flags.c_contiguous:  # of one step, rows lie so whether T or B is the first
+            self.inputs = in_graph[0].reshape(num_rows, given.width)
+        else:
+            self.inputs = device.pinned((num_rows, given.width), given.dtype)
+            self._moves = list(zip(in_graph, given.unpack(self.inputs[:, None]), strict=True))
+        self.input_bytes = bytes_of(self.inputs)
         carried = manifest.carried
         self.states = tuple(self._bind_state(binding.bind_input, state.input, state) for state in carried)
         for constant in manifest.constants:
