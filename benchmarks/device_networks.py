@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -82,7 +82,7 @@ class DeviceNetwork(NamedTuple):
             given = [f"in{layer}", f"w{layer}", f"r{layer}", f"b{layer}", "", *own]
             made = [f"wide{layer}", *(f"{name}_n" for name in own)]
             # A GRU as PyTorch has it: cuDNN, which is a GPU's, knows no other.
-            options = {} if self.operator == "LSTM" else {"linear_before_reset": 1}
+            options: dict[str, Any] = {} if self.operator == "LSTM" else {"linear_before_reset": 1}
             nodes.append(helper.make_node(self.operator, given, made, hidden_size=width, **options))
             nodes.append(helper.make_node("Squeeze", [f"wide{layer}", "one"], [f"in{layer + 1}"]))
         nodes.append(helper.make_node("MatMul", [f"in{self.num_layers}", "head"], ["y_t"]))

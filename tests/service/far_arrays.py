@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ostinato.service.artifact import cuda
+from ostinato.service.artifact import cuda, device_choice
 from ostinato.service.artifact.devices import aligned_memory
 
 
@@ -151,6 +151,7 @@ def far_library() -> Iterator[FarLibrary]:
     library = FarLibrary()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", library)
+        patch.setitem(device_choice.OPENERS, "cuda", lambda: cuda.CudaDevice())  # one of its own, kept for nobody else
         patch.setattr(cuda, "available_providers", lambda: [cuda.PROVIDER, "CPUExecutionProvider"])
         patch.setattr(cuda.CudaDevice, "providers", ("CPUExecutionProvider",))
         patch.setattr(cuda.CudaDevice, "memory", "cpu")
