@@ -27,6 +27,11 @@ class DeviceRows:
         """Rows of zeros; raises MemoryError where there is no room for them."""
         return cls(device.arrays.zeros((num_rows, *row_shape), dtype), device)
 
+    @classmethod
+    def of(cls, rows: Any, dtype: DTypeLike, device: Device) -> DeviceRows:
+        """Rows that are there already, or a copy of those of the host."""
+        return rows if isinstance(rows, cls) else cls(device.upload(np.asarray(rows, dtype)), device)
+
     def __repr__(self) -> str:
         return f"<DeviceRows {list(self.shape)} of {self.dtype} on {self._device.name}>"
 
@@ -59,6 +64,10 @@ class DeviceRows:
         """As of an array."""
         dtype: np.dtype[Any] = self.numbers.dtype
         return dtype
+
+    def tobytes(self) -> bytes:
+        """As of an array, on the host."""
+        return np.asarray(self).tobytes()
 
     def copy(self) -> DeviceRows:
         """A copy on the device."""

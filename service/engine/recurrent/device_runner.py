@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.device_rows import DeviceRows
 from ostinato.service.artifact.devices import Device
 from ostinato.service.artifact.manifest import Manifest, Promise
 from ostinato.service.engine.graph import Graph
@@ -73,17 +74,21 @@ class DeviceRunner(Runner):
         return Result(outputs, states, self._failed(outputs, states), slots, buffers.inputs[:num_rows])
 
     def run(self, inputs: NDArray[Any], states: Rows) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
-        """See ``Runner.run``; all of it comes from the host, and goes there."""
+        """See ``Runner.run``; the new states are ``DeviceRows``, and so may those be that are given: a sequence's leave
+        the device at its end.
+        """
         num_rows, num_steps, _ = inputs.shape
         assert num_steps == 1
         buffers = self._memory_of_shape
         buffers.inputs[:num_rows] = inputs[:, 0]
-        filled = np.zeros(self.max_batch_size, np.int64)
-        filled[:num_rows] = np.arange(num_rows)
+        places = np.zeros(self.max_batch_size, np.int64)
+        places[:num_rows] = np.arange(num_rows)
+        filled = self.device.upload(places)
         for rows, given in zip(buffers.states, states, strict=True):
-            rows.numbers[...] = self.device.upload(np.asarray(given, rows.dtype)[filled])
+            DeviceRows.of(given, rows.dtype, self.device).gather(filled, rows)
         outputs = self._run_rows(num_rows)
-        return outputs, tuple(np.asarray(rows[:num_rows]) for rows in buffers.new_states)
+        behind: Any = tuple(rows[:num_rows].copy() for rows in buffers.new_states)
+        return outputs, behind
 
     def run_again(self) -> None:
         """Run on whatever is there, all rows: what an iteration takes but for the way of its states on the device.

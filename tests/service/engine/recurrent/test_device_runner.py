@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ async def test_runs_of_any_axes_and_dtypes_are_the_reference_s(network: networks
     expected, expected_states = network.reference(inputs)
     np.testing.assert_allclose(outputs, expected, atol=2e-6)
     for state, made in zip(house.runner.manifest.states, states, strict=True):
-        np.testing.assert_allclose(made, expected_states[state.name], atol=2e-6)
+        np.testing.assert_allclose(np.asarray(made), expected_states[state.name], atol=2e-6)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -85,11 +86,16 @@ async def test_live_answers_are_the_offline_run_s_to_the_bit(store: str, place_o
         assert answers.tobytes() == house.offline(inputs[row]).tobytes()
 
 
-async def test_states_stay_on_the_device_where_no_store_wants_them(tmp_path: Path, device: CountingDevice) -> None:
+async def test_states_stay_on_the_device_where_no_store_wants_them(
+    tmp_path: Path, device: CountingDevice, caplog: pytest.LogCaptureFixture
+) -> None:
     network = networks.lstm()
+    caplog.set_level(logging.INFO)
     house = DeviceHouse(written(network, tmp_path))
+    assert "promise fixed on counted, 8 x 1, run" in caplog.text
     before = device.num_downloads
     await step_all(house, sequences(network, 10, 9))
+    run_sequence(house.runner, sequences(network, 3, 9), 1)
     assert device.num_downloads == before
 
 
