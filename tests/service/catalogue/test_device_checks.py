@@ -15,7 +15,7 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.device_runner import DeviceRunner
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.errors import ModelRejected
-from tests import networks
+from tests import networks, rounding_networks
 from tests.service.devices import CountingDevice, use_device
 
 INPUTS = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
@@ -102,6 +102,18 @@ def test_a_device_on_which_rows_depend_on_each_other_is_refused(
     monkeypatch.setattr(DeviceRunner, "run", leaking)
     with pytest.raises(ModelRejected, match="on counted, 8 x 1 a row's numbers depend on its place"):
         runner_of(directory, device_rows=8)
+
+
+def test_a_graph_that_rounds_by_the_shape_runs_at_one_and_one_that_rounds_by_the_place_does_not(
+    tmp_path: Path,
+) -> None:
+    whole = np.arange(12, dtype=np.float32).reshape(1, 12, 1)
+    by_shape, by_place = (
+        rounding_networks.planted(what).named(what).write(tmp_path, whole) for what in ("batch", "place")
+    )
+    assert runner_of(by_shape, device_rows=16).promise == Promise(holds="fixed", rows=16, steps=1)
+    with pytest.raises(ModelRejected, match="on counted, 16 x 1 a row's numbers depend on its place"):
+        runner_of(by_place, device_rows=16)
 
 
 def test_the_numbers_of_a_device_are_those_of_the_trained_network(

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
+from ostinato.service.artifact.framing import Framing
 from ostinato.service.artifact.manifest import Promise
+from ostinato.service.artifact.tensors import Input, Output, State
 from ostinato.service.engine.recurrent.offline import run_offline, run_sequence
 from ostinato.service.errors import RunFailed
 from ostinato.service.state.arena import session_bytes
-from tests import networks
+from tests import networks, rounding_networks
 from tests.live_sequences import draw, plain
 from tests.service.devices import CountingDevice, DeviceHouse, joined, use_device
 from tests.service.state.places import STORES, PlaceOf
@@ -86,6 +89,17 @@ async def test_live_answers_are_the_offline_run_s_to_the_bit(store: str, place_o
         assert answers.tobytes() == house.offline(inputs[row]).tobytes()
 
 
+async def test_numbers_that_depend_on_the_shape_are_those_of_the_one_shape(tmp_path: Path) -> None:
+    whole = np.arange(12, dtype=np.float32).reshape(1, 12, 1)
+    directory = rounding_networks.planted("batch").named("batch").write(tmp_path, whole)
+    house = DeviceHouse(directory)
+    inputs = np.random.default_rng(0).integers(0, 9, (12, 10, 1)).astype(np.float32)
+    at_four = house.runner.promising(Promise(holds="fixed", rows=4, steps=1))
+    for row, answers in enumerate(await step_all(house, inputs)):
+        assert answers.tobytes() == house.offline(inputs[row]).tobytes()
+        assert answers.tobytes() != run_offline(at_four, inputs[[row]])[0][0].tobytes()
+
+
 async def test_states_stay_on_the_device_where_no_store_wants_them(
     tmp_path: Path, device: CountingDevice, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +127,55 @@ async def test_several_inputs_and_a_context_go_the_same_way(tmp_path: Path) -> N
         answer = await house.ledger.step(session, rows[row])
         answered = manifest.made.settle(np.array(answer.outputs))  # what is made once a run is the last step's
         assert answered.tobytes() == wanted[row].tobytes()
+
+
+def sums_of_frames() -> networks.Network:
+    """The running total of frames of four steps, answered once a frame."""
+    inputs = (Input(name="x", dtype="float32", shape=("B", 4), features=tuple("abcd")),)
+    outputs = (Output(name="y", dtype="float32", shape=("B", 1), features=("total",)),)
+    states = (State(name="total", input="total", output="total_n", shape=("B", 1), dtype="float32"),)
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "one"], ["sum"]),
+        helper.make_node("Add", ["total", "sum"], ["total_n"]),
+        helper.make_node("Identity", ["total_n"], ["y"]),
+    ]
+
+    def reference(frames: Array) -> tuple[Array, dict[str, Array]]:
+        totals = frames.sum(axis=2).cumsum(axis=1)
+        return totals[..., None], {"total": totals[:, -1:]}
+
+    network = networks.build_network(
+        "frames", nodes, inputs, outputs, states, {"one": np.array([1], np.int64)}, reference
+    )
+    steps = (Input(name="x", dtype="float32", shape=("B", "T"), features=("x",)),)
+    return network.named("frames", inputs=steps, framing=Framing(window=4, hop=4))
+
+
+@pytest.mark.parametrize("store", ["memory", "lmdb"])
+async def test_what_is_left_over_of_frames_is_on_the_host_and_the_rest_on_the_device(
+    store: str, place_of: PlaceOf, tmp_path: Path
+) -> None:
+    directory = sums_of_frames().write(tmp_path, np.arange(8, dtype=np.float32).reshape(2, 1, 4))
+    house = DeviceHouse(directory, place_of(store)())
+    sessions = [await house.open(f"s{row}") for row in range(5)]
+    steps = np.arange(5 * 11, dtype=np.float32).reshape(5, 11, 1)
+    for cut in (range(2), range(2, 3), range(3, 10), range(10, 11)):
+        chunk = slice(cut.start, cut.stop)
+        answers = await asyncio.gather(
+            *(house.ledger.step(each, steps[row, chunk]) for row, each in enumerate(sessions))
+        )
+        ends = [end for end in (4, 8) if cut.start < end <= cut.stop]
+        for row, answer in enumerate(answers):
+            assert np.asarray(answer.outputs)[:, 0].tolist() == [steps[row, :end].sum() for end in ends]
+
+
+async def test_runs_in_a_thread_are_the_same(tmp_path: Path) -> None:
+    network = networks.lstm()
+    house = DeviceHouse(written(network, tmp_path), inline_run_seconds=0)
+    inputs = sequences(network, 18, 12)
+    for row, answers in enumerate(await step_all(house, inputs)):
+        assert answers.tobytes() == house.offline(inputs[row]).tobytes()
+    house.engine.close()
 
 
 async def test_a_step_without_an_answer_leaves_its_session_as_it_was_and_the_others_go_on(tmp_path: Path) -> None:
