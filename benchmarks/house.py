@@ -1,4 +1,4 @@
-"""The service's own parts over W1's model, in this process and without HTTP."""
+"""The service's own parts over a model, in this process and without HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.service.catalogue.catalogue import Catalogue
-from ostinato.service.catalogue.recurrent_checks import load_model
+from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.metrics.series import Metrics, ModelMetrics
@@ -18,11 +18,14 @@ from ostinato.service.state.address import open_store
 
 
 class House:
-    """Sessions and engine as a worker has them. Built within a running event loop."""
+    """Sessions and engine as a worker has them. Built within a running event loop.
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    ``loaded``: what runs; None = what is in ``directory``, checked.
+    """
+
+    def __init__(self, directory: Path, loaded: LoadedModel | None = None, **settings: Any) -> None:
         self.settings = Settings(**{"repository": directory.parents[1], "state": "memory://", **settings})
-        loaded = load_model(directory, self.settings)
+        loaded = loaded or load_model(directory, self.settings)
         self.runner = loaded.runner
         self.catalogue = Catalogue()
         self.store, turns = open_store(self.settings), Turns()

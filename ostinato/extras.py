@@ -25,6 +25,7 @@ EXTRA_OF_PLACE = {
 """Part of the package, or module -> the extra that is named for a library which several extras bring."""
 
 PACKAGES = {
+    "cupy": "cupy-cuda13x",
     "google": "protobuf",
     "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking",

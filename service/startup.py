@@ -119,6 +119,20 @@ def check_traces(settings: Settings) -> None:
         require("opentelemetry.exporter.otlp.proto.http", "--traces")
 
 
+def check_device(settings: Settings) -> None:
+    """See that the device is there, without taking any of its memory: that is for the workers.
+
+    Raises:
+        ValueError: it is not; says what to do.
+        ModuleNotFoundError: a library is missing.
+    """
+    if settings.device == "cuda":
+        require("cupy", "--device cuda")
+        from ostinato.service.artifact.cuda import check_cuda
+
+        check_cuda()
+
+
 def check_keys(settings: Settings) -> None:
     """Read the file of keys.
 
@@ -194,6 +208,7 @@ def begin(settings: Settings, bento: Any = None) -> None:
         check_grpc(settings)
         check_keys(settings)
         check_traces(settings)
+        check_device(settings)
         held = hold_grpc_port(settings)
         check_store(settings)
         settings = fetch_models(settings, bento)

@@ -25,6 +25,7 @@ class SessionInfo:
 
     ``last_at``: when its last step was, of a model with a time; None where that is not known, or was not asked for.
     ``offset``: of the reading applied last, in ``source``; None = none ever said it.
+    ``bits_may_differ``: of one that a state was just put into, where the state was made, if that was elsewhere.
     """
 
     session_id: str
@@ -36,6 +37,7 @@ class SessionInfo:
     last_at: datetime | None = None
     source: str | None = None
     offset: int | None = None
+    bits_may_differ: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ def session_of(
     opened_at, expires_at, last_at = times_of([members.get(name) for name in ("opened_at", "expires_at", "last_at")])
     offset = None if members.get("offset") is None else count_of(members["offset"], "offset")
     source = None if offset is None else text_of(members, "source")
-    return SessionInfo(session_id, model, version, found, opened_at, expires_at, last_at, source, offset)
+    elsewhere = text_of(members, "bits_may_differ") if "bits_may_differ" in members else None
+    return SessionInfo(session_id, model, version, found, opened_at, expires_at, last_at, source, offset, elsewhere)
 
 
 def page_of(members: Mapping[str, Any], model: str | None, cursor: str | None) -> SessionInfoPage:

@@ -125,10 +125,10 @@ class AsyncSession(SessionHandle):
         """The recurrent state, as safetensors."""
         return await self._run(self._state_plan())
 
-    async def put_state(self, state: bytes) -> None:
-        """Go on from a state, as ``state()`` gave it."""
+    async def put_state(self, state: bytes) -> SessionInfo:
+        """Go on from a state, as ``state()`` gave it; the session then, which says if the state was made elsewhere."""
         async with self._turn:
-            await self._run(self._put_state_plan(state))
+            return await self._run(self._put_state_plan(state))
 
     async def close(self) -> None:
         """End it; a second time nothing happens."""

@@ -238,10 +238,10 @@ class Session(SessionHandle):
         """The recurrent state, as safetensors."""
         return self._run(self._state_plan())
 
-    def put_state(self, state: bytes) -> None:
-        """Go on from a state, as ``state()`` gave it."""
+    def put_state(self, state: bytes) -> SessionInfo:
+        """Go on from a state, as ``state()`` gave it; the session then, which says if the state was made elsewhere."""
         with self._turn:
-            self._run(self._put_state_plan(state))
+            return self._run(self._put_state_plan(state))
 
     def close(self) -> None:
         """End it; a second time nothing happens."""

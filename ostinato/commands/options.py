@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -16,6 +16,14 @@ Patience: TypeAlias = Annotated[
     float, typer.Option("--patience", min=0, help="Seconds for which a refused request is sent again.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
+DeviceName: TypeAlias = Annotated[
+    Literal["cpu", "cuda"] | None,
+    typer.Option(
+        "--device",
+        help="Where models run, as ostinato serve has it: numbers are those of its sessions there.",
+        show_default="OSTINATO_DEVICE, or cpu",
+    ),
+]
 FirstRow: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.options import (
+    DeviceName,
     FirstRow,
     GapsOption,
     RenamedColumns,
@@ -52,7 +53,7 @@ from ostinato.tools.sequence_files import (
     shown,
     write_outputs,
 )
-from ostinato.tools.service_settings import settings_of_the_service
+from ostinato.tools.service_settings import choose_device, settings_of_the_service
 from ostinato.tools.tensor_files import (
     TensorFile,
     count_steps,
@@ -119,6 +120,7 @@ def run(
     part_rows: PartRows = PART_ROWS,
     restart: Restart = False,
     ray: RayAddress = "",
+    device: DeviceName = None,
 ) -> None:
     """Run a model offline over whole sequences, from its initial state: the numbers that a live session's answers equal
     to the bit, however the sequence was cut and whatever shared its batch. Needs no service and no torch.
@@ -129,7 +131,7 @@ def run(
     fewest digits that give the same bits back.
 
     Of a model with several inputs, a table has the columns of all, and arrays are found by the names of the inputs and
-    of its context; JSON has objects by name, as predict takes them.
+    of its context; JSON has objects by name.
 
     Files of columns (Parquet, or Arrow's .arrow and .feather; a folder of them, or a pattern in quotes) hold millions
     of sequences: a row a step with [bold]--id[/], or a row a sequence, whose columns are lists. What is written is
@@ -138,8 +140,8 @@ def run(
 
     A model with framing answers once a frame: the steps in the output are those after which a frame was whole.
 
-    How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' a step at a time in
-    the shape named there, 'alone' one row and one step a run; a model of whole sequences over each by itself.
+    How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' (and always so on a
+    GPU) a step at a time in one shape, 'alone' one row and one step a run; of whole sequences each by itself.
 
     [bold]Examples[/]
 
@@ -149,8 +151,6 @@ def run(
 
     ostinato run repository/digits/1 recordings.npz --output answers.npz
 
-    ostinato run repository/digits/1 body.json --json
-
     ostinato run repository/panel/1 days.csv --context '{"customer": [0.5, 1, 2]}'
 
     ostinato run repository/w1/1 readings.parquet --id device --time at --output answers.parquet
@@ -158,6 +158,7 @@ def run(
     ostinato run repository/w1/1 readings/ --id device --time at --output answers --ray auto
     """
     require("onnxruntime", __name__)
+    choose_device(device)
     if output is not None:
         check_output_place(output, file)
     if is_backfill(file, output, id_column, ray):

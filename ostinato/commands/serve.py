@@ -175,12 +175,13 @@ def _check_repository(settings: Settings) -> list[str]:
 
 def _check_exposure(settings: Settings, host: str) -> None:
     from ostinato.service.edge.local_guard import check_exposure
-    from ostinato.service.startup import check_keys, check_traces
+    from ostinato.service.startup import check_device, check_keys, check_traces
 
     try:
         check_exposure(settings, host)
         check_keys(settings)
         check_traces(settings)
+        check_device(settings)
     except ValueError as error:
         raise SettingsError(str(error)) from error
 

@@ -213,7 +213,7 @@ def import_sessions(
     contents = [(path, *read_file(path)) for path in files]
     with Client(url, patience_seconds=patience) as client, _progress(console, "import", len(files)) as advance:
         for path, content, metadata in contents:
-            session = import_session(
+            session, notes = import_session(
                 client,
                 path,
                 content,
@@ -225,9 +225,8 @@ def import_sessions(
             )
             name = f"{session.session_id}: {session.model}/{session.version}, {session.steps:,} steps"
             console.print(escape(name), highlight=False, soft_wrap=True)
-            if version is None and session.version != metadata.get("version", session.version):
-                text = f"it was exported from version {metadata['version']}, which is not served there"
-                console.print(f"[yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)
+            for note in notes:
+                console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
             advance()
 
 
@@ -342,7 +341,9 @@ def _time(time: datetime | None) -> str:
 
 
 def _json(info: SessionInfo) -> str:
-    return json.dumps(asdict(info), default=datetime.isoformat)
+    facts = asdict(info)
+    del facts["bits_may_differ"]  # which is of a state that was just put there
+    return json.dumps(facts, default=datetime.isoformat)
 
 
 def _count(number: int) -> str:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ostinato.commands.options import DeviceName
 from ostinato.errors import SettingsError
 from ostinato.extras import require
-from ostinato.tools.service_settings import settings_of_the_service
+from ostinato.tools.service_settings import choose_device, settings_of_the_service
 
 if TYPE_CHECKING:
     from ostinato.service.artifact.manifest import Manifest
@@ -41,6 +42,7 @@ def verify(
     directory: Annotated[
         Path, typer.Argument(help="A repository, a model in it, or one version.", metavar="DIRECTORY")
     ] = Path("repository"),
+    device: DeviceName = None,
 ) -> None:
     """Check models as the service does when it loads them: files, graphs against manifest, golden answers of the
     trained network, and the manifest's promise, to the bit: that a row is the same in any batch, or in runs of the one
@@ -48,6 +50,7 @@ def verify(
 
     The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing, step by
     step and fed what the network was fed; a decoder of sessions forecasts from the states behind their sequences.
+    With [bold]--device cuda[/] sessions' models are checked on the GPU, too.
 
     [bold]Examples[/]
 
@@ -56,6 +59,7 @@ def verify(
     ostinato verify repository/beijing-lstm/1
     """
     require("onnxruntime", __name__)
+    choose_device(device)
     directories = find_directories(directory)
     console = Console()
     with console.status("checking") as status:
@@ -99,13 +103,20 @@ def find_directories(directory: Path) -> list[Path]:
 
 
 def verify_version(directory: Path) -> Verified:
-    """Run every check of one version's directory, in a process of its own, which may die of it."""
-    from ostinato.service.catalogue.tried import try_version
+    """Run every check of one version's directory, in a process of its own, which may die of it; and of one that
+    passed those of a device, in this one.
+    """
+    from ostinato.service.catalogue.loading import load_version
+    from ostinato.service.catalogue.tried import TriedVersion, try_version
     from ostinato.service.errors import ModelRejected
 
     settings = settings_of_the_service()
     try:
-        return Verified(directory, try_version(directory, settings), "")
+        tried = try_version(directory, settings)
+        if settings.device != "cpu":
+            loaded = load_version(directory, settings)
+            tried = TriedVersion(loaded.manifest, loaded.golden_difference, loaded.step_seconds, tried.warnings)
+        return Verified(directory, tried, "")
     except ModelRejected as error:
         return Verified(directory, None, str(error))
 

@@ -27,9 +27,27 @@ def configuration_of(flags: Mapping[str, object], environment: Mapping[str, str]
 
 
 def settings_of_the_service() -> Settings:
-    """What a service would have that is started here: whoever runs its models elsewhere heeds the same limits.
+    """What a service would have that is started here: whoever runs its models elsewhere heeds the same limits, and runs
+    them on the same device.
 
     Raises:
-        SettingsError: as by ``configuration_of``.
+        SettingsError: as by ``configuration_of``; or the device is not there.
+        ModuleNotFoundError: a library is missing.
     """
-    return configuration_of({}, os.environ).settings
+    settings = configuration_of({}, os.environ).settings
+    if settings.device != "cpu":
+        from ostinato.service.startup import check_device
+
+        try:
+            check_device(settings)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+    return settings
+
+
+def choose_device(device: str | None) -> None:
+    """Run models there in this process and in those that it starts; None = wherever the settings say."""
+    if device is not None:
+        from ostinato.service.config import variable_of
+
+        os.environ[variable_of("device")] = device

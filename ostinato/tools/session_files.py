@@ -33,8 +33,11 @@ def import_session(
     version: str | None,
     former_version: str | None,
     ttl_seconds: float | None,
-) -> Session:
+) -> tuple[Session, list[str]]:
     """Open a session and put a file's state there; where that is refused, the session is closed again.
+
+    Returns:
+        the session, and what of it is otherwise than where it was exported, in sentences.
 
     Args:
         model, session_id, version: of the session; None = no model is known; the client makes an id up; see below.
@@ -67,12 +70,15 @@ def import_session(
             ) from error
         raise CommandError(f"{path}: {error}") from error
     try:
-        opened.put_state(content)
+        info = opened.put_state(content)
     except CommandError as error:
         with contextlib.suppress(CommandError):
             opened.close()
         raise CommandError(f"{path}: {error}") from error
-    return opened
+    notes = [] if info.bits_may_differ is None else [info.bits_may_differ]
+    if version is None and opened.version != (former_version or opened.version):
+        notes.append(f"it was exported from version {former_version}, which is not served there")
+    return opened, notes
 
 
 def _context(content: bytes, served: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from ostinato.service.artifact.tensors import Part
 
+MAX_ROWS = 65_536
+"""Of a run at one shape."""
+
 
 class Promise(Part):
     """How a graph must be run for a row's numbers to be the same to the bit, whatever shares its run: live, in
@@ -24,7 +27,7 @@ class Promise(Part):
     """
 
     holds: Literal["any", "fixed", "alone"]
-    rows: Annotated[int, Field(ge=1, le=4096)] = 1
+    rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
     steps: Annotated[int, Field(ge=0, le=1)] = 0
 
     @model_validator(mode="after")

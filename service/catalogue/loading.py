@@ -302,7 +302,7 @@ class Loader:
             manifest.version,
             loaded.golden_difference,
             loaded.step_seconds * 1000,
-            manifest.promise,
+            f"fixed on {engine.made_on}" if isinstance(engine, Engine) and engine.made_on else manifest.promise,
             "in a thread" if self._maker.is_long(loaded) else "on the event loop",
         )
 

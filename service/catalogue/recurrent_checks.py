@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ostinato.service.artifact.device_choice import open_device
 from ostinato.service.artifact.manifest import ANY, GOLDEN_FILE, MANIFEST_FILE, Manifest, Promise
 from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
 from ostinato.service.artifact.tensors import Tensor
+from ostinato.service.catalogue.device_checks import on_device, seconds_on_device
 from ostinato.service.catalogue.generation_checks import LoadedGenerator, load_session_decoder
 from ostinato.service.catalogue.probes import Probe, draw_probes
 from ostinato.service.catalogue.promise_checks import (
@@ -28,6 +30,7 @@ from ostinato.service.catalogue.repository import read_manifest
 from ostinato.service.catalogue.timing import best_seconds
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.batching import MAX_ROW_STEPS
+from ostinato.service.engine.recurrent.device_runner import DeviceRunner
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.engine.recurrent.runner import Runner
 from ostinato.service.errors import ModelRejected, OstinatoError, RunFailed
@@ -84,6 +87,11 @@ def load_recurrent_model(of_sessions: Manifest, directory: Path, settings: Setti
     promise = check_promise(runner, probes, directory)
     if promise != manifest.promise:
         runner, manifest = runner.promising(promise), manifest.model_copy(update={"promise": promise})
+    device = open_device(settings.device)
+    if device is not None:
+        runner = on_device(runner, probes, directory, settings, device)
+        manifest = runner.manifest
+        difference = max(difference, check_golden(runner, cases, directory))
     generator = None
     if manifest.decoder is not None:
         generator = load_session_decoder(manifest, directory, _final_states(runner, cases), settings.max_batch_size)
@@ -91,7 +99,8 @@ def load_recurrent_model(of_sessions: Manifest, directory: Path, settings: Setti
     if of_sessions.framing is not None:
         found = {"states": manifest.states, "promise": manifest.promise}
         manifest = of_sessions.model_copy(update=found)
-    return LoadedModel(manifest, runner, _time_step(runner), difference, generator)
+    step_seconds = seconds_on_device(runner) if isinstance(runner, DeviceRunner) else _time_step(runner)
+    return LoadedModel(manifest, runner, step_seconds, difference, generator)
 
 
 class GoldenCase(NamedTuple):

@@ -56,12 +56,13 @@ def try_graph(path: Path, trial: Trial | None = None) -> str:
 
 
 def try_version(directory: Path, settings: Settings, trial: Trial | None = None) -> TriedVersion:
-    """Have a version loaded and checked in the child, as the service would do it.
+    """Have a version loaded and checked in the child, as the service would do it; on the CPU, whatever the device: a
+    child's memory is counted, and a GPU's driver takes more of addresses than any.
 
     Raises:
         ModelRejected: a check failed, or the child died, took too long or too much memory.
     """
-    given = settings.model_dump(mode="json", exclude=_SECRETS)
+    given = settings.model_dump(mode="json", exclude=_SECRETS) | {"device": "cpu"}
     trial = trial or shared_trial(settings)
     made, warnings = trial.call(LOAD, str(directory), given, place=directory)
     manifest = Manifest.model_validate(made["manifest"])

@@ -18,6 +18,7 @@ from ostinato.service.config.traits import PREFIX, Topic, setting
 
 Positive = Annotated[int, Field(ge=1)]
 PortNumber = Annotated[int, Field(ge=0, le=65535)]
+RunRows = Annotated[int, Field(ge=1, le=65_536)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ByteCount = Annotated[ByteSize, Field(ge=1)]
 """As ``512MiB``."""
@@ -67,6 +68,21 @@ class Settings(BaseSettings):
         "container, has left.",
         Topic.MODELS,
         left_out="8GiB, and 8 bytes for each of its files",
+    )
+
+    device: Literal["cpu", "cuda"] = setting(
+        "cpu",
+        "Where models with sessions run: cpu, or cuda, the first GPU that CUDA sees (the extra cuda). On a GPU every "
+        "run has one shape, live and offline, and the states are in its memory. docs/device.md says what is promised "
+        "there.",
+        Topic.MODELS,
+    )
+    device_rows: RunRows | None = setting(
+        None,
+        "Rows of every run on a GPU. With another number answers differ in their last bits, so servers and offline "
+        "runs that are to agree need the same. No more than max_queue_rows of them are ever in use.",
+        Topic.MODELS,
+        left_out="measured once, and kept next to the version",
     )
 
     state: str = setting(

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.devices import Device
 from ostinato.service.artifact.graphs import giving_memory_back, open_graph
 from ostinato.service.artifact.tensors import Constant
 from ostinato.service.errors import ModelRejected
@@ -22,12 +23,13 @@ _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"} | {
 
 
 class Graph:
-    """A graph on one thread of the CPU.
+    """A graph on one thread of the CPU, or on a device.
 
     Args:
         path: the ONNX file.
         inputs, outputs: all that the manifest says of them; the graph may have outputs that are not named.
         constants: inputs that are the same in every run; those that the graph has are given to it.
+        device: where it runs; None = on the CPU.
 
     Attributes:
         run_options: of each run; None, as nearly always, for onnxruntime's own.
@@ -37,9 +39,14 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, inputs: TensorTypes, outputs: TensorTypes, constants: Sequence[Constant] = ()
+        self,
+        path: Path,
+        inputs: TensorTypes,
+        outputs: TensorTypes,
+        constants: Sequence[Constant] = (),
+        device: Device | None = None,
     ) -> None:
-        self.session = open_graph(path)
+        self.session = open_graph(path) if device is None else open_graph(path, device.providers)
         self.run_options: Any = None
         graph_inputs, graph_outputs = self.session.get_inputs(), self.session.get_outputs()
         taken = {node.name for node in graph_inputs}

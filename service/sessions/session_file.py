@@ -13,6 +13,8 @@ all of it strings:
                   numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
                   it is not known
     last_at       where the model has a time: that of the step applied last, RFC 3339 in UTC; absent where not known
+    made_on       the device and the shape of its runs, where it was not the CPU; put elsewhere, the session goes on,
+                  and its answers may differ in their last bits
     ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
 """
 
@@ -68,12 +70,14 @@ class SessionFile(NamedTuple):
         steps: None where the file does not say.
         last_output: a row ``[width]``; None where the file does not say.
         last_number: of the step applied last, by its time; ``NO_TIME`` likewise.
+        made_on: the device and the shape of the runs that the states come from; empty = the CPU, or it is not said.
     """
 
     states: Rows
     steps: int | None
     last_output: NDArray[Any] | None
     last_number: int = NO_TIME
+    made_on: str = ""
 
     def snapshot(self, made: RowLayout[Output]) -> Snapshot:
         """What a session of a model with these outputs is set to, without steps that it keeps; 0 steps where the file
@@ -92,10 +96,13 @@ class SessionFile(NamedTuple):
         return Snapshot(self.states, self.steps or 0, answer, times=times)
 
 
-def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_seconds: float | None = None) -> bytes:
+def write_session(
+    session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_seconds: float | None = None, made_on: str = ""
+) -> bytes:
     """A session as a file; ``read_session`` undoes it.
 
-    ``ttl_seconds``: how long it may be idle, ``inf`` = for ever; None = the file does not say.
+    ``ttl_seconds``: how long it may be idle, ``inf`` = for ever; None = the file does not say. ``made_on``: see
+    ``SessionFile``.
     """
     metadata = {
         "format": FORMAT,
@@ -107,6 +114,8 @@ def write_session(session_id: str, manifest: Manifest, snapshot: Snapshot, ttl_s
     }
     if manifest.framing is not None:
         metadata["framing"] = str(manifest.framing)
+    if made_on:
+        metadata["made_on"] = made_on
     if ttl_seconds is not None:
         metadata["ttl_seconds"] = "0" if math.isinf(ttl_seconds) else repr(float(ttl_seconds))
     if (clock := SeriesClock.of(manifest)) is not None:
@@ -171,7 +180,8 @@ def read_session(content: bytes, manifest: Manifest) -> SessionFile:
             "the metadata lacks the output of the step applied last, which this model's forecasts begin from",
             field=f"{METADATA}.last_output",
         )
-    return SessionFile(states, steps, last_output, _last_number(metadata.get("last_at"), manifest))
+    last_number, made_on = _last_number(metadata.get("last_at"), manifest), metadata.get("made_on", "")
+    return SessionFile(states, steps, last_output, last_number, made_on)
 
 
 def is_known(last_output: NDArray[Any], made: RowLayout[Output]) -> bool:

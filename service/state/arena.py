@@ -67,12 +67,15 @@ class Arena:
             none without a calibration, by which ``watch`` does it.
         times: behind these, where the model has a time: of each session the number of its last step and of the one
             before the chunk applied last, ``[slot, 2]``; else None. ``place_of_times``: where among ``states``.
+        made_on: where the states are made, the device and the shape of its runs; empty = on the CPU, at any.
         session_ids: slot -> id, None where the slot holds no session.
         num_sessions: slots that hold one.
         unborn: slots of sessions that their first commit opens.
         on_open: called when one of these is; None = not.
         on_load, on_evict: called when a session is brought from its store, or left to it for want of room; None = not.
     """
+
+    made_on = ""
 
     def __init__(self, manifest: Manifest, capacity: int) -> None:
         states = manifest.of_session

@@ -9,19 +9,19 @@ checked, and which layouts there are, is in ``schemas.py``.
 
 from __future__ import annotations
 
+import logging
 import struct
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError, RecordUnreadable, SessionClosed, SessionExpired, UnknownSession
 from ostinato.service.state.arena import Arena, Slots
 from ostinato.service.state.base import Facts, Snapshot
 from ostinato.service.state.commit import Commit
 from ostinato.service.state.endings import session_error
+from ostinato.service.state.layouts import ELSEWHERE, is_same_layout, layout_checksum
 from ostinato.service.state.reaches import NO_OFFSET, NOWHERE, Reach, room_of
 from ostinato.service.state.record_rows import CLOSED, LIVE, RecordRows, items
 from ostinato.service.state.schemas import (
@@ -37,6 +37,8 @@ from ostinato.service.state.schemas import (
 
 HEAD_BYTES = max(schema.body_at(2 * 128 + 64) for schema in SCHEMAS.values())
 """Hardly a head, with its names, source and checksum, is longer."""
+
+logger = logging.getLogger(__name__)
 
 _CHECKSUM = struct.Struct("<Q")
 
@@ -193,7 +195,8 @@ class Layout:
     def __init__(self, arena: Arena, schema: Schema = SCHEMAS[SCHEMA]) -> None:
         self._arena = arena
         self._schema = schema
-        self._checksum = zlib.crc32(_description(arena.manifest).encode())
+        self._checksum = layout_checksum(arena.manifest, arena.made_on)
+        self._has_warned = False
         self._forms: dict[tuple[int, int], RecordRows] = {}
         # Of each session in the arena, by its slot.
         self._sessions = np.zeros(arena.capacity, np.uint64)
@@ -288,11 +291,14 @@ class Layout:
             RecordUnreadable: the version's states are not what they were when it was written, or it is damaged.
         """
         check_body(session_id, head, record)
-        if head.layout != self._checksum:
+        if not is_same_layout(head.layout, self._checksum):
             raise RecordUnreadable(
                 f"session {session_id!r}: {head.model}/{head.version} has another graph or other states than when it "
                 "was stored; put the former version back, and add the new one under another number"
             )
+        if head.layout != self._checksum and not self._has_warned:
+            self._has_warned = True
+            logger.warning(ELSEWHERE, head.model, head.version)
         arena = self._arena
         output = arena.last_output
         answer_bytes = head.num_outputs * output[0].nbytes if head.num_outputs > 1 else 0
@@ -326,21 +332,3 @@ class Layout:
             form = RecordRows(self._arena, schema, self._checksum, source_bytes)
             self._forms[schema.number, source_bytes] = form
         return form
-
-
-def _description(manifest: Manifest) -> str:
-    """What the bytes of a record stand for. The graph is part of it: another one would go on from a state that is not
-    its own.
-    """
-    parts = [f"{role} {graph.content}" for role, graph in sorted(manifest.graphs.items())]
-    parts += [f"{state.name} {state.dtype} {list(state.row_shape)}" for state in manifest.carried]
-    parts += [f"{output.name} {output.dtype} {output.num_features}" for output in manifest.outputs]
-    if manifest.framing is not None:  # by which steps are told from those that are left over
-        parts += [f"{manifest.framing} {output.name} {output.per_frame}" for output in manifest.outputs]
-    if manifest.keep_inputs:
-        parts += [f"{part.name} {part.dtype} {list(part.row_shape)} {manifest.keep_inputs}" for part in manifest.inputs]
-    if (time := manifest.time) is not None:  # by which the numbers of its steps are moments
-        parts.append(f"{time.step} {time.zone} {time.origin} {time.day}")
-    if manifest.calibration is not None:
-        parts.append(manifest.calibration.model_dump_json())
-    return "; ".join(parts)

@@ -28,6 +28,7 @@ OPTIONAL = {
     "ostinato.tools.backfill": {"ray"},
     "ostinato.tools.ets": {"evaluate"},
     "ostinato.export.bentoml_store": {"serve"},
+    "ostinato.service.artifact.cuda": {"cuda"},
     "ostinato.service.edge.oip.grpc": {"grpc"},
     "ostinato.service.fetching.remote": {"cloud"},
     "ostinato.service.state.redis": {"redis"},

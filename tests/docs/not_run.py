@@ -51,6 +51,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "docs/rollout.md",
         "$ ostinato export",
     ): "it needs a trained run; tests/process/test_live_models.py does the rest",
+    ("docs/device.md", "$ ostinato verify"): "it needs a GPU; tests/service/artifact/test_cuda.py has all but that",
     (
         "docs/back_fills.md",
         "$ ostinato run",

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from ostinato import extras
 from ostinato.service.config import Settings
 from ostinato.service.startup import begin, fetch_models, settings_or_exit
+from tests.service.far_arrays import far_library
 from tests.service.fetching.conftest import tree_of, write_version
 
 
@@ -73,6 +75,21 @@ def test_grpc_that_cannot_be_served_ends_it_before_there_is_a_worker(
 ) -> None:
     with pytest.raises(SystemExit, match=rf"^error: {sentence}[^\n]*$"):
         begin(Settings(state="memory://", repository=tmp_path, **options))
+
+
+def test_a_device_that_is_not_there_ends_it_before_there_is_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "requires", lambda _: ['cupy-cuda13x==14.2.0; extra == "cuda"'])
+    settings = Settings(state="memory://", repository=tmp_path, device="cuda")
+    with pytest.raises(
+        SystemExit, match=r"^error: OSTINATO_DEVICE cuda needs the extra cuda: pip install 'ostinato\[cuda\]'"
+    ):
+        begin(settings)
+    with far_library() as library:
+        library.num_devices = 0
+        with pytest.raises(SystemExit, match=r"^error: OSTINATO_DEVICE cuda: there is no GPU that CUDA sees"):
+            begin(settings)
 
 
 def test_a_grpc_port_that_somebody_has_ends_it_with_a_sentence(tmp_path: Path) -> None:

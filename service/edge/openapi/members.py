@@ -83,6 +83,8 @@ MEMBERS = {
     "next_cursor": "Where the next page begins; null on the last one.",
     "num_beams": "Of `beam`: how many beginnings are followed.",
     "num_return": "How many outputs each input gets.",
+    "bits_may_differ": "Of a state that was made on another device, or at another shape, than the session has: both, "
+    "and that its answers may differ in their last bits.",
     "offset": "Where a reading is in its source, as a log counts its entries: the last one of a chunk, or the last "
     "that the session applied.",
     "opened_at": "When it was opened.",

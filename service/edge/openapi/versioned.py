@@ -198,7 +198,7 @@ OPERATIONS = (
         summary="Put a state into a session",
         description="A safetensors file, as `getSessionState` gives; or with the states alone, which leaves the steps.",
         bodies={STATE: BINARY},
-        answers=answer(answers.SessionFacts, "The session."),
+        answers=answer(answers.PutSession, "The session."),
         refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
     ),
     Operation(

@@ -114,6 +114,12 @@ class SessionFacts(AnswerSchema, kw_only=True):
     offset: int | UnsetType = UNSET
 
 
+class PutSession(SessionFacts, kw_only=True):
+    """A session whose state was put there, and where its numbers were made, if not as they go on."""
+
+    bits_may_differ: str | UnsetType = UNSET
+
+
 class SessionList(AnswerSchema):
     """A page of the live sessions."""
 

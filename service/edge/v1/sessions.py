@@ -27,6 +27,9 @@ from ostinato.service.sessions.sessions import Sessions
 STATE = "application/octet-stream"
 """The media type of a safetensors file: none is registered for it."""
 
+CPU, MAX_PLACE = "the CPU", 100
+"""What a state that names no device was made on; characters of a name that are shown."""
+
 _OPEN = msgspec.json.Decoder(OpenBody)
 _FORK = msgspec.json.Decoder(ForkBody)
 _RESET = msgspec.json.Decoder(ResetBody)
@@ -100,7 +103,8 @@ class SessionRoutes:
 
         async def write(session: LiveSession) -> bytes:
             snapshot, ttl_seconds = await self._sessions.snapshot(session), session.facts.ttl_seconds
-            return write_session(request.name, session.engine.manifest, snapshot, ttl_seconds)
+            engine = session.engine
+            return write_session(request.name, engine.manifest, snapshot, ttl_seconds, engine.made_on)
 
         return Response(200, await apply(self._sessions, request.name, write), STATE)
 
@@ -111,13 +115,23 @@ class SessionRoutes:
         if not request.body:
             raise InvalidInput("there is no body; send a safetensors file")
 
-        async def put(session: LiveSession) -> Facts:
-            manifest = session.engine.manifest
+        async def put(session: LiveSession) -> dict[str, Any]:
+            manifest, made_on = session.engine.manifest, session.engine.made_on
             file = read_session(request.body, manifest)
             snapshot = file.snapshot(manifest.made)
-            return await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)
+            facts = await self._sessions.put(session, snapshot, keeps_steps=file.steps is None)
+            return {**session_content(facts), **_elsewhere(file.made_on, made_on)}
 
-        return json_response(session_content(await apply(self._sessions, request.name, put)))
+        return json_response(await apply(self._sessions, request.name, put))
+
+
+def _elsewhere(made_on: str, here: str) -> dict[str, str]:
+    """Where a state was made, and that bits may differ from then on; nothing where it was made as it goes on."""
+    if made_on == here:
+        return {}
+    # What another wrote is cut, and all else of it is JSON's to escape.
+    places = f"made on {made_on[:MAX_PLACE] or CPU}, and run from here by {here or CPU}"
+    return {"bits_may_differ": f"{places}: rounded otherwise, so answers may differ in their last bits"}
 
 
 def session_content(facts: Facts) -> dict[str, Any]:

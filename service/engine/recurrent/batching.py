@@ -218,7 +218,9 @@ class Line:
         while self._num_private:
             stride = min((line[0][0], stride) for stride, line in self._private.items() if line)[1]
             line = self._private[stride]
-            max_rows = max(1, min(self._max_batch_size, MAX_ROW_STEPS // stride))
+            max_rows = self._max_batch_size  # of one step, as sessions' iterations have: all that a device's run has
+            if stride > 1:
+                max_rows = max(1, min(max_rows, MAX_ROW_STEPS // stride))
             works: list[Work] = []
             while line and len(works) < max_rows:
                 _, work = line.popleft()

@@ -16,8 +16,6 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.artifact.tensors import State, Tensor
 from ostinato.service.engine.graph import Graph
 
-ALIGNMENT_BYTES = 64
-
 Allocate = Callable[[str, str, int], NDArray[Any]]
 """(name, dtype, number of values) -> a flat array, the same memory for each name as long as it is large enough."""
 
@@ -58,7 +56,7 @@ class Buffers:
         given, made = manifest.given, manifest.made
         first = given.parts[0]
         graph_inputs = [self._bind(binding.bind_input, part.name, part) for part in given.parts]
-        self._steps_of_graph = [_in_steps(each, part) for each, part in zip(graph_inputs, given.parts, strict=True)]
+        self._steps_of_graph = [in_steps(each, part) for each, part in zip(graph_inputs, given.parts, strict=True)]
         self._is_direct = given.is_single and permutation(first) == tuple(range(len(first.shape)))
         if self._is_direct:
             self.inputs = graph_inputs[0].reshape(num_run * num_steps, given.width)
@@ -66,13 +64,13 @@ class Buffers:
             self.inputs = memory("inputs in rows", given.dtype.name, num_run * num_steps * given.width)
             self.inputs = self.inputs.reshape(num_run * num_steps, given.width)
         self._tensors = given.unpack(self.inputs.reshape(num_run, num_steps, given.width))
-        self.input_bytes = _bytes_of(self.inputs)
+        self.input_bytes = bytes_of(self.inputs)
         carried = manifest.carried
         self.states = tuple(self._bind_state(binding.bind_input, state.input, state) for state in carried)
         for constant in manifest.constants:
             binding.bind_cpu_input(constant.name, constant.array())
         self._made = made
-        self._outputs = [_in_steps(self._bind(binding.bind_output, part.name, part), part) for part in made.parts]
+        self._outputs = [in_steps(self._bind(binding.bind_output, part.name, part), part) for part in made.parts]
         self._steps_made = max(rows.shape[1] for rows in self._outputs)
         self.new_states = tuple(
             self._bind_state(binding.bind_output, state.output, state) if state.output else rows
@@ -115,27 +113,18 @@ class Buffers:
         batch_size, (num_run, num_steps) = self._batch_size, self._shape
         self._filled = (self.inputs.reshape(num_run, -1), *self.states)
         self.inputs = self.inputs[: batch_size * num_steps]
-        self.input_bytes = _bytes_of(self.inputs)
+        self.input_bytes = bytes_of(self.inputs)
         self.states = tuple(rows[:batch_size] for rows in self.states)
         self.new_states = tuple(rows[:batch_size] for rows in self.new_states)
         self._outputs = [rows[:batch_size] for rows in self._outputs]
 
 
-def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:
-    """Memory that begins where onnxruntime's own does, at a multiple of 64 bytes. Some of its sums and logarithms are
-    rounded otherwise elsewhere (measured at 4 bytes off).
-    """
-    size = num_values * np.dtype(dtype).itemsize
-    wide = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-    start = -wide.ctypes.data % ALIGNMENT_BYTES
-    return wide[start : start + size].view(dtype)
-
-
-def _bytes_of(inputs: NDArray[Any]) -> memoryview:
+def bytes_of(inputs: NDArray[Any]) -> memoryview:
+    """The memory of an array, to be written."""
     return memoryview(inputs.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
-def _in_steps(graph_memory: NDArray[Any], part: Tensor) -> NDArray[Any]:
+def in_steps(graph_memory: NDArray[Any], part: Tensor) -> NDArray[Any]:
     """Memory in the graph's own axes, seen as ``[B, T, ...]``; ``[B, 1, ...]`` where the graph has no ``T``."""
     first = graph_memory.transpose(np.argsort(permutation(part)))
     return first if part.time_axis is not None else first[:, None]

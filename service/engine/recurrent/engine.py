@@ -13,6 +13,7 @@ from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.config import Settings
 from ostinato.service.engine.generation.engine import GenerationEngine
 from ostinato.service.engine.recurrent.batching import Work
+from ostinato.service.engine.recurrent.device_runner import DeviceRunner
 from ostinato.service.engine.recurrent.framed import FramedWorks
 from ostinato.service.engine.recurrent.observer import IterationObserver
 from ostinato.service.engine.recurrent.protocols import Finished, IterationRunner, Owner
@@ -23,6 +24,7 @@ from ostinato.service.inputs.sequences import step_packer
 from ostinato.service.inputs.series_clock import SeriesClock
 from ostinato.service.metrics.series import ModelMetrics
 from ostinato.service.state.arena import Arena, Rows
+from ostinato.service.state.device_arena import DeviceArena
 from ostinato.service.tracing import Tracer, current_span
 
 
@@ -56,6 +58,7 @@ class Engine:
         pack_step: a step's numbers to its bytes, see ``step_packer``; None where each number needs a look.
         arena: the sessions in memory. It has a slot for each of ``max_resident``, and two for each row that may be
             under way: its session's, and another where its state waits between iterations.
+        made_on: the device and the shape of its runs, by which states say where they were made; empty on the CPU.
         admit, check_room, check_rows, leave, submit: the scheduler's, see there: kept as attributes, since every
             request asks them. With framing, ``submit`` makes frames first, and ``framed`` does that.
         new_future: makes a future of the event loop.
@@ -89,7 +92,12 @@ class Engine:
         self.pack_step = step_packer(manifest.inputs[0]) if self.given.is_single else None
         self._owner: Owner = owner
         self._is_traced = tracer is not None
-        self.arena = Arena(manifest, max_resident + 2 * settings.max_queue_rows)
+        num_slots = max_resident + 2 * settings.max_queue_rows
+        if isinstance(runner, DeviceRunner):
+            self.arena: Arena = DeviceArena(manifest, num_slots, runner.device, runner.made_on)
+        else:
+            self.arena = Arena(manifest, num_slots)
+        self.made_on = self.arena.made_on
         self._scheduler = Scheduler(
             runner,
             self.arena,

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.devices import aligned_memory
 from ostinato.service.artifact.manifest import ANY, Manifest, Promise
 from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.engine.recurrent.batching import Iteration, Work
-from ostinato.service.engine.recurrent.buffers import Buffers, aligned_memory
+from ostinato.service.engine.recurrent.buffers import Buffers
 from ostinato.service.errors import RunFailed
 from ostinato.service.inputs.sequences import is_finite
 from ostinato.service.state.arena import Arena, Rows, Slots
@@ -41,11 +42,15 @@ class Result(NamedTuple):
 
 
 class Soundness:
-    """What a model version may answer and keep: finite numbers, and what its manifest says beyond them."""
+    """What a model version may answer and keep: finite numbers, and what its manifest says beyond them.
+
+    Attributes:
+        doubtful_states: the states that need a look, each with its place among all.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._made = manifest.made
-        self._doubtful_states = [
+        self.doubtful_states = [
             (index, state)
             for index, state in enumerate(manifest.states)
             if state.dtype.startswith("float") and not (state.bounded or (state.missing and state.infinite))
@@ -58,7 +63,7 @@ class Soundness:
             if numbers.dtype.kind == "f" and not is_finite(numbers):
                 unsound = _any_of_row(part.is_unsound(numbers))
                 failed = unsound if failed is None else failed | unsound
-        for index, state in self._doubtful_states:
+        for index, state in self.doubtful_states:
             if not is_finite(states[index]):
                 unsound = _any_of_row(state.is_unsound(states[index]))
                 failed = unsound if failed is None else failed | unsound
@@ -96,7 +101,7 @@ class Runner:
         self.manifest = manifest
         self._directory = directory
         self._largest = max_batch_size, max_iteration_steps
-        self.graph = graph or Graph(directory / manifest.graphs["step"].file, *_signature(manifest))
+        self.graph = graph or Graph(directory / manifest.graphs["step"].file, *signature(manifest))
         self.promise = promise = manifest.promise or ANY
         self.takes_many_steps = manifest.inputs[0].time_axis is not None
         is_made_by_step = any(part.time_axis is not None for part in manifest.outputs)
@@ -212,7 +217,7 @@ def _any_of_row(wrong: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 
-def _signature(manifest: Manifest) -> tuple[TensorTypes, TensorTypes]:
+def signature(manifest: Manifest) -> tuple[TensorTypes, TensorTypes]:
     """What the graph takes and gives, as the manifest says."""
     states = manifest.states
     given: TensorTypes = {part.name: (part.dtype, part.shape) for part in manifest.inputs}

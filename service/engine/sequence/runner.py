@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.devices import aligned_memory
 from ostinato.service.artifact.manifest import ANY, Manifest, Promise
 from ostinato.service.artifact.tensors import Input, Tensor
 from ostinato.service.engine.graph import Graph, TensorTypes
-from ostinato.service.engine.recurrent.buffers import aligned_memory, permutation
+from ostinato.service.engine.recurrent.buffers import permutation
 from ostinato.service.engine.recurrent.runner import Soundness
 from ostinato.service.engine.sequence.batching import Company, SequenceWork
 from ostinato.service.errors import RunFailed

@@ -18,6 +18,7 @@ from tests import rounding_networks
 from tests.networks import Network, accumulator, lstm, offline
 from tests.ostinato.conftest import RunCommand
 from tests.sequence_networks import planted as planted_sequences
+from tests.service.far_arrays import far_library
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "repository"
 SEQUENCES = np.random.default_rng(7).normal(size=(3, 11, 3)).astype(np.float32)
@@ -77,6 +78,22 @@ def test_a_table_is_one_sequence_and_its_answers_a_row_each_to_the_bit(
     assert [row.split(",")[0] for row in rows] == [f"2026-01-01 {hour:02}:00" for hour in range(11)]
     made = np.array([row.split(",")[1:] for row in rows], np.float32)
     assert made.tobytes() == expected(repository)[0].tobytes()
+
+
+def test_on_a_device_every_run_has_one_shape(
+    repository: Path, tmp_path: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSTINATO_DEVICE", "cpu")  # a flag goes before it
+    monkeypatch.setenv("OSTINATO_DEVICE_ROWS", "16")
+    asked = ("run", repository / "any" / "1", write_csv(tmp_path / "in.csv", SEQUENCES[0]), "--device", "cuda")
+    with far_library():
+        result = run_command(*asked, "--output", tmp_path / "out.npy")
+    assert result.exit_code == 0, result.output
+    assert "promise fixed at 16 x 1" in result.stderr
+    assert np.load(tmp_path / "out.npy").tobytes() == expected(repository)[0].tobytes()
+    refused = run_command(*asked)
+    assert refused.exit_code == 1
+    assert "cupy" in refused.stderr or "the extra cuda" in refused.stderr
 
 
 def test_a_part_of_a_table_may_be_run_and_its_columns_may_have_other_names(

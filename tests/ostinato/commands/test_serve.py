@@ -12,10 +12,12 @@ import httpx2
 import pytest
 from typer.main import get_command
 
+from ostinato import extras
 from ostinato.commands.serve import _bentoml_home, plan_launch, serve
 from ostinato.errors import SettingsError
 from ostinato.service.config import Settings
 from tests.ostinato.conftest import RunCommand
+from tests.service.far_arrays import far_library
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,21 @@ def test_a_wrong_setting_is_refused_before_anything_starts(
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {message}")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_refused_with_what_to_do(
+    models: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("serve", "--repository", models, "--device", "cuda")
+    monkeypatch.setattr(extras, "requires", lambda _: ['cupy-cuda13x==14.2.0; extra == "cuda"'])
+    result = run_command(*asked)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: 'ostinato serve' needs the extra cuda: pip install 'ostinato[cuda]'\n",
+    )
+    with far_library() as library:
+        library.num_devices = 0
+        assert run_command(*asked).stderr.startswith("error: --device cuda: there is no GPU that CUDA sees")
 
 
 def test_a_wrong_variable_is_named_as_the_user_gave_it(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 from typer.testing import CliRunner
 
 from ostinato import Client
@@ -213,6 +213,24 @@ def test_an_imported_session_goes_on(
     again = run_command("sessions", "import", files[0], "--session-id", "again", "--url", server.url)
     assert "again: loads/1, 1 steps" in again.output
     assert client.resume("again").forecast(1).tolist() == client.resume("again").step([[0]]).tolist()
+
+
+def test_a_state_that_was_made_on_a_device_is_imported_with_a_word(
+    client: Client, server: ServerProcess, run_command: RunCommand, tmp_path: Path
+) -> None:
+    session = client.session("loads", session_id="made", keep=True)
+    session.step([[1.0]])
+    content = session.state()
+    assert session.put_state(content).bits_may_differ is None
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    file = tmp_path / "made.safetensors"
+    save_file(load(content), file, {**metadata, "made_on": "cuda NVIDIA H200, 4096 x 1"})
+    told = "made on cuda NVIDIA H200, 4096 x 1, and run from here by the CPU"
+    assert told in str(session.put_state(file.read_bytes()).bits_may_differ)
+    result = run_command("sessions", "import", file, "--session-id", "here", "--url", server.url)
+    assert result.exit_code == 0, result.output
+    assert told in result.output
 
 
 def test_an_imported_session_lives_as_long_as_the_one_exported(

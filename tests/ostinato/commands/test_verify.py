@@ -13,6 +13,7 @@ from tests.export.writers import small_proofs
 from tests.generation_networks import export_letter_model
 from tests.networks import relist
 from tests.ostinato.conftest import RunCommand
+from tests.service.far_arrays import far_library
 
 CMUDICT = Path(__file__).parents[3] / "examples" / "cmudict" / "repository"
 
@@ -29,6 +30,17 @@ def test_sound_models_pass(repository: Path, run_command: RunCommand) -> None:
     assert "gusts" in result.output
     assert result.output.count("ok") == 2
     assert result.output.count("yes") == 2  # both are independent of what shares their batch
+
+
+def test_a_device_has_its_own_checks_behind_those_of_the_cpu(
+    repository: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSTINATO_DEVICE", "cpu")  # a flag goes before it
+    monkeypatch.setenv("OSTINATO_DEVICE_ROWS", "16")
+    with far_library():
+        result = run_command("verify", repository, "--device", "cuda")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("no: runs fixed at 16 x 1") == 2
 
 
 def test_a_damaged_model_fails_with_its_file_and_the_others_are_still_checked(

@@ -185,6 +185,26 @@ async def test_a_state_put_elsewhere_goes_on_as_its_source() -> None:
         assert await step(edge, 4) == await step(edge, 4, name="b") == [7.0]
 
 
+async def test_a_state_of_a_device_says_so_and_goes_on_elsewhere_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = await house_with_a()
+    await house.sessions.open("sum", session_id="b")
+    async with edge_over(house) as edge:
+        of_cpu = (await ask(edge, "GET", f"{A}/state"))[1]
+        assert "bits_may_differ" not in (await ask(edge, "PUT", "/v1/sessions/b/state", of_cpu))[1]
+        monkeypatch.setattr(house.engine, "made_on", "cuda NVIDIA H200, 4096 x 1")
+        of_gpu = (await ask(edge, "GET", f"{A}/state"))[1]
+        assert metadata_of(of_gpu)["made_on"] == "cuda NVIDIA H200, 4096 x 1"
+        assert "bits_may_differ" not in (await ask(edge, "PUT", "/v1/sessions/b/state", of_gpu))[1]
+        for file, made_on in ((of_cpu, "the CPU"), (state(3, made_on="x" * 999), "x" * 100 + ",")):
+            told = (await ask(edge, "PUT", "/v1/sessions/b/state", file))[1]["bits_may_differ"]
+            assert told.startswith(f"made on {made_on}")
+            assert "run from here by cuda NVIDIA H200, 4096 x 1:" in told
+        monkeypatch.undo()
+        told = (await ask(edge, "PUT", "/v1/sessions/b/state", of_gpu))[1]
+        assert told["bits_may_differ"].startswith("made on cuda NVIDIA H200, 4096 x 1, and run from here by the CPU:")
+        assert await step(edge, 4, name="b") == [7.0]
+
+
 async def test_a_state_of_a_session_that_has_not_begun_has_no_last_output() -> None:
     house = House()
     await house.sessions.open("sum", session_id="a")

@@ -132,6 +132,14 @@ def test_private_work_runs_in_strides_of_powers_of_two_with_others_of_its_stride
     assert seen == [([thirteen, twelve], 8), ([five, thirteen, twelve], 4), ([five, thirteen], 1)]
 
 
+def test_private_work_of_one_step_fills_a_run_however_many_rows_that_has() -> None:
+    many = MAX_ROW_STEPS + 100
+    line = line_of([work(private=True) for _ in range(many)], max_batch_size=2 * MAX_ROW_STEPS)
+    assert next_of(line).num_rows == many
+    line = line_of([work(2, private=True) for _ in range(many)], max_batch_size=2 * MAX_ROW_STEPS)
+    assert next_of(line).num_rows == MAX_ROW_STEPS // 2
+
+
 def test_sessions_and_private_work_take_turns() -> None:
     sessions, private = [work() for _ in range(3)], [work(private=True) for _ in range(3)]
     line = line_of([*private, *sessions], max_batch_size=1)

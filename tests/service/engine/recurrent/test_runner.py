@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ostinato.service.artifact.devices import aligned_memory
 from ostinato.service.artifact.manifest import Manifest, Promise
 from ostinato.service.artifact.tensors import Input
 from ostinato.service.catalogue.promise_checks import FIXED, TWO_ROWS
 from ostinato.service.catalogue.recurrent_checks import load_model
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.batching import Iteration, Work
-from ostinato.service.engine.recurrent.buffers import aligned_memory
 from ostinato.service.engine.recurrent.offline import run_sequence
 from ostinato.service.engine.recurrent.runner import Soundness
 from ostinato.service.errors import ModelRejected, RunFailed
