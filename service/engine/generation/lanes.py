@@ -126,7 +126,7 @@ class Lanes:
         """
         num_rows = len(self._owners)
         made, ended = np.ones(num_rows, np.int64), np.zeros(num_rows, bool)
-        if self._decoder.part.num_codes is not None:
+        if len(self._stepping) < len(self.decodings):
             codes = scores.best_codes.reshape(num_steps, num_rows)
             made, ended = self._tallies.take(codes, scores.best_log_probabilities.reshape(num_steps, num_rows))
             self._previous[:num_rows] = codes[-1]
@@ -166,8 +166,12 @@ class Lanes:
         self.leave(finished)
         if moved:
             self._settle(moved)
+        rows, fed = [], []
         for decoding in self._stepping:
-            self._previous[self.decodings[decoding]] = decoding.previous
+            rows += self.decodings[decoding]
+            fed += decoding.previous
+        if rows:
+            self._previous[rows] = fed
         self._begin([decoding for decoding in self._stepping if decoding.is_tallied])
         return finished
 
@@ -266,6 +270,8 @@ class Lanes:
             self.decodings[decoding] = kept or [parents[0]]
         self._reserve(num_lanes)
         free = iter(np.flatnonzero(~taken).tolist())
+        to: list[int] = []
+        models: list[int] = []
         for decoding, parents in homeless:
             # Any lane of the decoding has what all of them attend to; one that stays is never written over.
             model = self.decodings[decoding][0]
@@ -275,8 +281,10 @@ class Lanes:
                 row = next(free)
                 source[row] = parent
                 rows.append(row)
-                self._move([row], [model])
+                to.append(row)
+                models.append(model)
             self.decodings[decoding] = rows
+        self._move(to, models)
         if num_lanes != len(self._owners) or (source != np.arange(num_lanes)).any():
             self._states = [kept.take(source, axis) for kept, axis in zip(self._states, self._state_axes, strict=True)]
         self._free.clear()
@@ -305,10 +313,11 @@ class Lanes:
         self._free.clear()
 
     def _move(self, to: list[int], rows: list[int]) -> None:
-        """Have at other rows, which are free, what lanes are fed, attend to and have tallied; not their states."""
-        for kept in (self._previous, self._lengths, *self._memory):
-            kept[to] = kept[rows]
-        self._tallies.move(to, rows)
+        """Have at rows that are free what other lanes are fed, attend to and have tallied; not their states."""
+        if to:
+            for kept in (self._previous, self._lengths, *self._memory):
+                kept[to] = kept[rows]
+            self._tallies.move(to, rows)
 
     def _reserve(self, num_lanes: int, like: Start | None = None) -> None:
         """Have room for so many lanes, and for what one begins with."""

@@ -54,7 +54,9 @@ class Tallies:
         self._stops[rows] = [_NO_STOP if plan.stop is None else plan.stop for plan in plans]
 
     def move(self, to: list[int], rows: list[int]) -> None:
-        """Have what is at ``rows`` at other rows, which are free."""
+        """Have what is at ``rows``, if anything, at other rows, which are free."""
+        if not self.are_kept[rows].any():
+            return
         parts = self.are_kept, self.num_steps, self._num_left, self._stops, self._codes, self._log_probabilities
         for part in parts:
             part[to] = part[rows]
