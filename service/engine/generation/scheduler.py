@@ -1,8 +1,8 @@
 """The scheduler of what generates: the async shell that takes outputs in, runs iterations, and resolves each once.
 
-An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder once for each
-padded length that has lanes. So a newcomer has its first step at the end of the iteration that takes it in, and a short
-output is out while long ones go on.
+An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder, for each padded
+length that has lanes, for a step; or for a few, where nobody is told of each. So a newcomer has its first step in the
+iteration that takes it in, and a short output is out while long ones go on.
 """
 
 from __future__ import annotations
