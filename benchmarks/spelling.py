@@ -19,7 +19,7 @@ RELEASE = EXAMPLE / "repository" / SPELLER / "1"
 NUM_WORDS = 4_096
 NUM_REQUESTS = 64
 """Requests under way at once, of one word each; and words in a static batch."""
-LEAST_SOURCE_STEPS = 16
+LEAST_ENCODED_STEPS, LEAST_SOURCE_STEPS = 8, 16
 MAX_STEPS = 128
 """Steps of an output that never stops."""
 
@@ -51,8 +51,14 @@ def draw_words(number: int = NUM_WORDS, seed: int = 17) -> list[str]:
     return [words[place] for place in np.random.default_rng(seed).permutation(len(words))[:number]]
 
 
+def encoded_length(num_letters: int) -> int:
+    """What the service pads a word to for the encoder: the least of 8, 12, 16, 24, ... that holds it."""
+    octave = 1 << (num_letters - 1).bit_length()
+    return max(LEAST_ENCODED_STEPS, octave if num_letters > octave * 3 // 4 else octave * 3 // 4)
+
+
 def padded_length(num_letters: int) -> int:
-    """What the service pads a word to: the least power of two that holds it, from 16 on."""
+    """How many steps the service has the decoder attend to: the least power of two that holds the word, from 16 on."""
     return max(LEAST_SOURCE_STEPS, 1 << (num_letters - 1).bit_length())
 
 
@@ -93,13 +99,16 @@ class Speller:
         )
         return scores, states
 
-    def batch(self, words: Sequence[str], num_steps: int) -> list[Spelled]:
+    def batch(self, words: Sequence[str], num_steps: int, num_attended: int | None = None) -> list[Spelled]:
         """Spell words in one static batch: all of them go on until the last one stops.
 
         Args:
             num_steps: what they are padded to.
+            num_attended: steps that the decoder attends to, those behind ``num_steps`` zeros; None = as many.
         """
         lanes = self.encode(words, num_steps)
+        behind = ((0, 0), (0, (num_attended or num_steps) - num_steps), (0, 0))
+        lanes = lanes._replace(memory=[np.pad(each, behind) for each in lanes.memory])
         rows = np.arange(len(words))
         previous = np.full(len(words), self._start, np.int64)
         num_tokens = np.full(len(words), MAX_STEPS)
@@ -123,4 +132,4 @@ class Speller:
 
     def alone(self, word: str) -> Spelled:
         """Spell a word alone, padded as the service pads it: what every answer must be, to the bit."""
-        return self.batch([word], padded_length(len(word)))[0]
+        return self.batch([word], encoded_length(len(word)), padded_length(len(word)))[0]

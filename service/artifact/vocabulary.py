@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import (
     BaseModel,
@@ -108,6 +108,11 @@ class Vocabulary(BaseModel):
                 word's, counted from 0.
         """
         end = None if most is None else most + 1
+        if self.is_of_characters and text.isascii() and (most is None or len(text) <= most):
+            # The same in one go; where a character is none, below, which says so.
+            codes = list(map(self.codes.get, text.lower() if self.lowercase else text))
+            if None not in codes:
+                return cast(list[int], codes)
         if self.byte_pairs is None:
             return list(islice(self._codes(text, field), end))
         # A longer text has as many codes in its beginning.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TypeAlias
 
 from ostinato.service.catalogue.catalogue import AnyEngine
@@ -91,6 +92,11 @@ class EngineMaker:
 
     def _generation_engine(self, loaded: LoadedGenerator) -> GenerationEngine:
         manifest = loaded.manifest
+        in_thread, max_lane_steps = self._choose_mode(loaded, "decode"), sys.maxsize
+        if not in_thread and loaded.step_seconds > 0:
+            # As above: several steps together must not take longer than one of all lanes may.
+            most_seconds = self._settings.inline_run_seconds
+            max_lane_steps = int(most_seconds / loaded.step_seconds * self._settings.max_batch_size)
         return GenerationEngine(
             manifest,
             loaded.encoder,
@@ -98,7 +104,8 @@ class EngineMaker:
             self._settings,
             GenerationMetrics(self._metrics, manifest.name, manifest.version),
             tracer=self._tracer,
-            in_thread=self._choose_mode(loaded, "decode"),
+            max_lane_steps=max_lane_steps,
+            in_thread=in_thread,
         )
 
     def _sequence_engine(self, loaded: LoadedSequence) -> SequenceEngine:

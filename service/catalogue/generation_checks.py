@@ -178,7 +178,7 @@ def run_forced(decoder: DecoderRunner, starts: list[Start], previous: NDArray[An
     lengths = np.array([start.num_source_steps for start in starts], np.int64)
     outputs = []
     for index in range(num_steps):
-        step = decoder.run(list(previous[:, index]), states, memory, lengths)
+        step = decoder.run(previous[:, index], states, memory, lengths)
         states = step.states
         outputs.append(step.output)
     return np.stack(outputs, axis=1)

@@ -106,7 +106,7 @@ class GenerationRequest:
         # Each output is a lane; they are counted before an input is read, which may be a letter.
         lanes = {"beam": options.num_beams or DEFAULT_BEAMS, "sample": self.num_return}
         self.generator.check_rows(len(inputs) * lanes.get(options.method, 1))
-        if len({isinstance(given, str) for given in inputs}) > 1:
+        if len(inputs) > 1 and len({isinstance(given, str) for given in inputs}) > 1:
             raise InvalidInput("texts and lists in one request: what is written is one or the other", field="inputs")
         self.sources: list[NDArray[Any] | None] = []
         self.prompts: list[tuple[int, ...]] = []

@@ -11,6 +11,11 @@ DecodingMethod = Literal["greedy", "beam", "sample"]
 
 DEFAULT_BEAMS = 5
 
+_OPTIONS_OF_METHODS: dict[str, tuple[str, ...]] = {
+    "beam": ("num_beams", "length_penalty"),
+    "sample": ("temperature", "top_k", "top_p", "seed"),
+}
+
 
 class Options(NamedTuple):
     """How outputs are chosen; None = not said, and so the default.
@@ -36,6 +41,9 @@ class Options(NamedTuple):
     with_attention: bool = False
 
 
+NOTHING_SAID = Options()
+
+
 def check_options(generator: GenerationEngine, options: Options, *, has_codes: bool) -> None:
     """Refuse what a model cannot do.
 
@@ -46,11 +54,9 @@ def check_options(generator: GenerationEngine, options: Options, *, has_codes: b
         InvalidInput: an option is not for this, or not for each other; names it.
         TooLarge: an option is over the model's limit.
     """
-    methods = {
-        "beam": ("num_beams", "length_penalty"),
-        "sample": ("temperature", "top_k", "top_p", "seed"),
-    }
-    for method, names in methods.items():
+    if options == NOTHING_SAID:
+        return
+    for method, names in _OPTIONS_OF_METHODS.items():
         for name in names:
             if getattr(options, name) is not None and options.method != method:
                 raise InvalidInput(f"{name} is for method {method!r}, not {options.method!r}", field=name)

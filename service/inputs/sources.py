@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,18 @@ def to_source(given: Any, manifest: Manifest, place: str, most: int) -> NDArray[
         TooLarge: it has more steps.
     """
     part = manifest.inputs[0]
-    steps_axis = part.source_axis is not None or part.time_axis is not None
     if isinstance(given, str):
         vocabulary = manifest.vocabularies.get("source")
         if vocabulary is None:
             raise InvalidInput("this model reads numbers, not text", field=place)
         given = _spelled(given, vocabulary, place, most)
-        if given and part.num_features == 1 and part.num_codes == len(vocabulary.symbols):
+        if given and part.num_codes == len(vocabulary.symbols) and math.prod(shape := part.row_shape) == 1:
             # What a vocabulary gives needs no look at each number.
-            text: NDArray[Any] = np.array(given, part.dtype).reshape(len(given), *part.row_shape)
-            return text
+            text: NDArray[Any] = np.array(given, part.dtype)
+            return text.reshape(len(given), *shape) if shape else text
     if not isinstance(given, list):
         raise InvalidInput("give a text or a list", field=place)
-    if not steps_axis:
+    if part.source_axis is None and part.time_axis is None:
         row = _flat(given, part, place)
         source: NDArray[Any] = to_sequence([row], part, place)[0].reshape(part.row_shape)
         return source

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.figures import Figures
 from benchmarks.inside_generation import SpellingHouse, generation
-from benchmarks.spelling import RELEASE, Speller, draw_words, padded_length
+from benchmarks.spelling import RELEASE, Speller, draw_words, encoded_length, padded_length
 from ostinato.service.engine.generation import graphs
 
 
@@ -27,6 +27,9 @@ def test_words_are_cmudict_s_and_the_same_each_time() -> None:
 def test_words_are_padded_as_the_service_pads_them() -> None:
     assert [padded_length(number) for number in range(1, 130)] == [
         graphs.padded_length(number) for number in range(1, 130)
+    ]
+    assert [encoded_length(number) for number in range(1, 130)] == [
+        graphs.encoded_length(number) for number in range(1, 130)
     ]
 
 

@@ -53,7 +53,7 @@ class PuppetDecoder(DecoderRunner):
 
     def run(
         self,
-        previous: Sequence[Any],
+        previous: NDArray[Any],
         states: Sequence[NDArray[Any]],
         memory: Sequence[NDArray[Any]],
         lengths: NDArray[np.int64],
@@ -66,7 +66,7 @@ class PuppetDecoder(DecoderRunner):
         if self.fails_at in sources[:, 0]:
             raise RunFailed("as told")
         output, attention, after = [], [], []
-        for row, code in enumerate(previous):
+        for row, code in enumerate(previous.tolist()):
             source = sources[row, : lengths[row]]
             key = (written[0, row] * 31 + code + 1) % 1_000_003
             scores = np.random.default_rng([int(key), *source.astype(int)]).normal(size=self.part.output.num_features)

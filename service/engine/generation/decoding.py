@@ -7,7 +7,7 @@ and on nothing else, so it is the same whatever else runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -24,33 +24,38 @@ class Scores:
     Attributes:
         output: ``[B, V]`` scores of the codes, or ``[B, O]`` numbers.
         attention: ``[B, S]``, or None.
-        best: the most likely code of each lane (of several the least), and its log-probability.
+        best_codes: int64 ``[B]``, the most likely code of each lane, of several the least; of codes only.
+        best_log_probabilities: ``[B]``, theirs.
         failed: bool ``[B]``, lanes whose numbers cannot be used; None where there are none.
     """
 
     def __init__(self, output: Floats, attention: Floats | None, *, has_codes: bool) -> None:
         self.output = output
         self.attention = attention
-        self.best: list[tuple[int, float]] = []
         failed: NDArray[np.bool_]
         if has_codes:
-            self._shifted, self._log_total = _exponents(output)
-            log_total = self._log_total[:, 0]
+            self.best_codes: NDArray[np.int64] = output.argmax(axis=1)
+            best = output[np.arange(len(output)), self.best_codes]
+            self._shifted, self._log_total = _exponents(output, best)
             # The best score less itself is 0, and 0 less 0 is no minus 0.
-            chosen = 0.0 - log_total
-            self.best = list(zip(output.argmax(axis=1).tolist(), chosen.tolist(), strict=True))
+            self.best_log_probabilities = 0.0 - self._log_total
             # A score of minus infinity rules a code out; NaN follows from plus infinity, or from nothing but minus.
-            failed = np.isnan(log_total)
+            failed = np.isnan(self._log_total)
         else:
             failed = np.any(~np.isfinite(output), axis=1)
-        self.failed = failed if failed.any() else None
+        self.failed = failed if np.count_nonzero(failed) else None
 
     @cached_property
     def log_probabilities(self) -> Floats:
         """``[B, V]``, natural logarithms; of codes only. Not worked out before somebody asks: the best are known."""
         with np.errstate(invalid="ignore"):
-            result: Floats = self._shifted - self._log_total
+            result: Floats = self._shifted - self._log_total[:, None]
         return result
+
+    @cached_property
+    def best(self) -> list[tuple[int, float]]:
+        """The best code of each lane with its log-probability, for those that go by single lanes."""
+        return list(zip(self.best_codes.tolist(), self.best_log_probabilities.tolist(), strict=True))
 
 
 class Node(NamedTuple):
@@ -120,10 +125,14 @@ class Decoding:
         max_lanes: how many lanes it may take at once.
         previous: what each of its lanes is fed next.
         outputs: when it has finished, what came of it, the best first.
-        latest: the step made last; None before the first.
+        latest: the step made last; None before the first, and of an output whose steps are tallied.
+        is_watched: whether somebody looks at ``latest`` after each step.
+        num_steps_tallied: tells the steps of an output that is or was tallied; its lanes set it.
     """
 
     max_lanes = 1
+    is_watched = False
+    num_steps_tallied: Callable[[], int] | None = None
 
     def __init__(self, plan: OutputPlan) -> None:
         self.plan = plan
@@ -135,7 +144,14 @@ class Decoding:
     @property
     def num_steps_made(self) -> int:
         """Steps of its outputs so far."""
+        if self.num_steps_tallied is not None:
+            return self.num_steps_tallied()
         return 0 if self.latest is None else self.latest.num_steps
+
+    @property
+    def is_tallied(self) -> bool:
+        """Whether its steps from now on may be kept in arrays, with those of other lanes: see ``Tallies``."""
+        return False
 
     @property
     def is_streamed_as_it_goes(self) -> bool:
@@ -176,6 +192,12 @@ class Decoding:
 
 class Greedy(Decoding):
     """The most likely code at each step."""
+
+    @property
+    def is_tallied(self) -> bool:
+        """See ``Decoding``: behind its prompt, where nobody looks at its steps one by one."""
+        plan = self.plan
+        return not self.is_watched and not plan.with_attention and self._num_fed == len(plan.prompt)
 
     def choose(self, scores: Scores, lane: int) -> tuple[int, float]:
         """See ``Decoding``."""
@@ -274,10 +296,13 @@ def read(last: Node, finish_reason: FinishReason) -> FinishedOutput:
     )
 
 
-def _exponents(scores: Floats) -> tuple[Floats, Floats]:
-    """Two parts of log-softmax, ``[B, V]`` and ``[B, 1]``, whose difference it is: the scores less their largest, and
+def _exponents(scores: Floats, best: Floats) -> tuple[Floats, Floats]:
+    """Two parts of log-softmax, ``[B, V]`` and ``[B]``, whose difference it is: the scores less their largest, and
     the logarithm of the sum of their exponentials. Each row is rounded the same whatever the others are.
+
+    Args:
+        best: the largest of each row, ``[B]``.
     """
     with np.errstate(invalid="ignore"):
-        shifted = scores - scores.max(axis=1, keepdims=True)
-        return shifted, np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        shifted = scores - best[:, None]
+        return shifted, np.log(np.add.reduce(np.exp(shifted), axis=1))

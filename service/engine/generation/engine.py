@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class GenerationEngine:
     Args:
         encoder: None of a generator, and of a recurrent model, where the decoder starts from a session.
         tracer: told of outputs that are traced; None = there are no traces.
+        max_lane_steps: lanes x steps of an iteration of several steps, inclusive.
         in_thread: whether iterations run in a thread of their own.
 
     Attributes:
@@ -40,6 +42,7 @@ class GenerationEngine:
         metrics: GenerationMetrics,
         *,
         tracer: Tracer | None = None,
+        max_lane_steps: int = sys.maxsize,
         in_thread: bool = False,
     ) -> None:
         self._tracer = tracer
@@ -58,6 +61,7 @@ class GenerationEngine:
             metrics,
             max_lanes=settings.max_batch_size,
             max_queue_lanes=settings.max_queue_rows,
+            max_lane_steps=max_lane_steps,
             share_runs=manifest.batch_invariant,
             in_thread=in_thread,
             on_end=None if tracer is None else self._trace,

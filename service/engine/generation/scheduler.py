@@ -1,13 +1,14 @@
 """The scheduler of what generates: the async shell that takes outputs in, runs iterations, and resolves each once.
 
-An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder once for each
-padded length that has lanes. So a newcomer has its first step at the end of the iteration that takes it in, and a short
-output is out while long ones go on.
+An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder, for each padded
+length that has lanes, for a step; or for a few, where nobody is told of each. So a newcomer has its first step in the
+iteration that takes it in, and a short output is out while long ones go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ from ostinato.service.engine.generation.graphs import DecoderRunner, EncoderRunn
 from ostinato.service.engine.generation.lanes import Lanes
 from ostinato.service.errors import OstinatoError, RunFailed
 from ostinato.service.metrics.generation import GenerationMetrics
+
+MOST_STEPS = 4
+"""Steps of an iteration, inclusive: those who come meanwhile wait for them."""
 
 
 class Asked(NamedTuple):
@@ -49,6 +53,7 @@ class GenerationWork:
 
     def __init__(self, asked: Asked, future: asyncio.Future[Decoding], submitted_at: float, span: Any = None) -> None:
         self.source, self.decoding, self.on_step = asked
+        self.decoding.is_watched = self.on_step is not None
         self.future = future
         self.submitted_at = self.began_at = submitted_at
         self.span = span
@@ -63,6 +68,7 @@ class GenerationScheduler(Admission):
         encoder: None where generations bring what the decoder starts from.
         max_lanes: lanes in use at once, inclusive; a generation that may need more than are free waits.
         max_queue_lanes: lanes of all generations accepted and not yet finished, inclusive.
+        max_lane_steps: lanes x steps of a table in one iteration that has several steps, inclusive.
         share_runs: whether generations may run together; False for a graph whose rows depend on each other.
         in_thread: see ``Admission``.
         on_end: told of each output that was taken in and has ended, whatever came of it, and when; None = nobody is.
@@ -77,6 +83,7 @@ class GenerationScheduler(Admission):
         *,
         max_lanes: int,
         max_queue_lanes: int,
+        max_lane_steps: int = sys.maxsize,
         share_runs: bool = True,
         in_thread: bool = False,
         on_end: Callable[[GenerationWork, float], None] | None = None,
@@ -87,6 +94,7 @@ class GenerationScheduler(Admission):
         self._decoder = decoder
         self._metrics = metrics
         self._max_lanes = max_lanes
+        self._max_lane_steps = max_lane_steps
         self._share_runs = share_runs
         self._on_end = on_end
         self._clock = clock
@@ -217,14 +225,17 @@ class GenerationScheduler(Admission):
             except Exception as error:
                 failures |= self._give_up(key, error) | {decoding: _failed(error) for decoding, _ in started}
         for key, table in list(self._tables.items()):
-            self._observe(table.num_lanes)
+            num_lanes, num_before = table.num_lanes, table.num_steps_made
+            self._metrics.batch_size.observe(num_lanes)
+            max_steps = self._max_lane_steps // max(1, num_lanes)
             try:
-                done, failed = table.advance()
+                done, failed = table.advance(min(MOST_STEPS, max(1, max_steps)))
                 finished += done
                 failures |= failed
             except Exception as error:
                 failures |= self._give_up(key, error)
                 continue
+            self._metrics.generated_steps.inc(table.num_steps_made - num_before)
             if not table.decodings:
                 del self._tables[key]
         self._metrics.run_seconds.observe(self._clock() - began_at)
@@ -309,10 +320,6 @@ class GenerationScheduler(Admission):
             generation.future.set_result(generation.decoding)
         else:
             generation.future.set_exception(error)
-
-    def _observe(self, num_lanes: int) -> None:
-        self._metrics.batch_size.observe(num_lanes)
-        self._metrics.generated_steps.inc(num_lanes)
 
 
 def _failed(error: Exception) -> OstinatoError:

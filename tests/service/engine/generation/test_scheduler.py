@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -35,6 +36,7 @@ class House:
         *,
         max_lanes: int = 64,
         max_queue_lanes: int = 512,
+        max_lane_steps: int = sys.maxsize,
         share_runs: bool = True,
         in_thread: bool = False,
         encodes: bool = False,
@@ -48,6 +50,7 @@ class House:
             self.metrics,
             max_lanes=max_lanes,
             max_queue_lanes=max_queue_lanes,
+            max_lane_steps=max_lane_steps,
             share_runs=share_runs,
             in_thread=in_thread,
         )
@@ -99,6 +102,17 @@ async def test_a_newcomer_has_its_first_step_in_the_iteration_that_takes_it_in()
     assert steps[0] <= num_runs + 2
     long.cancel()
     await until(lambda: house.is_empty)
+
+
+@pytest.mark.parametrize(("max_lane_steps", "num_iterations"), [(sys.maxsize, 3), (31, 4), (16, 6), (15, 12), (1, 12)])
+async def test_an_iteration_has_several_steps_but_not_too_many(max_lane_steps: int, num_iterations: int) -> None:
+    house, alone = House(max_lane_steps=max_lane_steps), House(max_lane_steps=1)
+    # Greedy outputs of twelve steps on eight lanes: at most four steps an iteration.
+    asked = [house.ask(3 * number, stop=None) for number in range(8)]
+    made = await house.generations.run(asked)
+    assert sum(house.metrics.run_seconds.counts) == num_iterations
+    assert house.metrics.generated_steps.value == 8 * 12
+    assert outputs(made) == outputs(await alone.generations.run([alone.ask(3 * n, stop=None) for n in range(8)]))
 
 
 async def test_an_output_wider_than_all_lanes_runs_when_it_has_them_to_itself() -> None:
@@ -230,11 +244,11 @@ async def test_the_output_at_fault_fails_alone() -> None:
 async def test_a_fault_of_the_engine_itself_fails_what_it_held_and_no_more() -> None:
     house = House()
 
-    class Broken(Greedy):
+    class Broken(Sample):
         def choose(self, *_: object) -> tuple[int, float]:
             raise ZeroDivisionError("as told")
 
-    bad = house.ask(0)._replace(decoding=Broken(OutputPlan(START, STOP, 3)))
+    bad = house.ask(0)._replace(decoding=Broken(OutputPlan(START, STOP, 3), (0,), 1.0, 0, 1.0))
     done = await asyncio.gather(house.generations.run([bad]), return_exceptions=True)
     assert isinstance(done[0], RunFailed)
     assert house.is_empty
