@@ -17,6 +17,7 @@ from ostinato.service.edge.message import EventStream, Request, Response
 from ostinato.service.edge.routes import Handler, Routes
 from ostinato.service.edge.tags import NO_TAG, Tag, printable
 from ostinato.service.edge.terms import Terms
+from ostinato.service.errors import Draining, OstinatoError, Overloaded
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
@@ -119,6 +120,29 @@ class DirectExchange:
 
     def set(self) -> None:
         """What uvicorn calls on that event."""
+
+    def is_refused(self, path: str, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether there is no room for what is asked, which is then answered before its body is read; what else is
+        wrong with it is found when it is there.
+        """
+        desk, routes = self._desk, self._routes
+        try:
+            if desk.access is not None:
+                caller = desk.access.caller(headers)
+                routes = caller.served
+                caller.check_route("POST", routes.route("POST", path)[0])
+            pattern, name, _ = routes.route("POST", path)
+            if (check := routes.room.get(pattern)) is not None:
+                check(name)
+        except (Overloaded, Draining) as error:
+            self._pattern, self._path, self._headers = pattern, path, headers
+            self._terms = desk.terms_of(headers)
+            self.read_at = time.perf_counter()
+            self.set_exception(error)
+            return True
+        except OstinatoError:
+            pass
+        return False
 
     def begin(self, path: str, query_string: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Have it answered: a step to a session in memory at once, anything else in a task."""

@@ -20,6 +20,8 @@ from ostinato.service.edge.message import EventStream
 
 MAX_HELD_BYTES = 1024 * 1024
 """A larger body goes through ASGI, which reads no more of it than is asked for."""
+LONG_BYTES = 4096
+"""A body whose first part is as long is looked at before the rest: there may be no room for what it asks."""
 MAX_PARTS = 4096
 """More of them are put together at once: of a million, each of a byte, that alone would take long."""
 
@@ -73,6 +75,13 @@ class HttpConnection(GuardedConnection):
         if self._parts is None or self._exchange is None or self._exchange.response_complete:
             super().on_body(body)
             return
+        if (
+            not self._num_held
+            and len(body) >= LONG_BYTES
+            and b"?" not in self.url  # which may name another version
+            and self._exchange.is_refused(self.url.decode("ascii"), self.headers)
+        ):
+            return  # the rest is read, and nobody's
         self._parts.append(body)
         self._num_held += len(body)
         if len(self._parts) > MAX_PARTS:

@@ -35,6 +35,7 @@ from ostinato.service.sessions.sessions import Sessions
 Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
 
 STEP = "/v1/sessions/{}/step"
+PREDICT = "/v1/models/{}/predict"
 
 
 class Routes:
@@ -45,6 +46,7 @@ class Routes:
 
     Attributes:
         direct: those that hand a step on without a task, by their patterns.
+        room: what refuses requests to a model that it has no room for, by their patterns, of those with large bodies.
         inference, descriptions: of the Open Inference Protocol, for its other ways in.
         columns: for the binary frames of streams.
         catalogue, sessions, ledger, desk: what these are the routes of.
@@ -75,7 +77,7 @@ class Routes:
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): models.list,
             ("GET", "/v1/models/{}"): models.show,
-            ("POST", "/v1/models/{}/predict"): predict.answer,
+            ("POST", PREDICT): predict.answer,
             ("POST", "/v1/models/{}/step"): self.columns.answer,
             ("POST", "/v1/models/{}/forecast"): ForecastManyRoute(catalogue, sessions, desk, meter).answer,
             ("POST", "/v1/models/{}/generate"): generate.generate,
@@ -101,6 +103,7 @@ class Routes:
         self.descriptions = Descriptions(catalogue, desk.metrics, ttl_seconds=sessions.default_ttl_seconds)
         self._oip = oip = OipRoutes(self.inference, self.descriptions)
         self.direct: dict[str, DirectRoute] = {STEP: steps, INFER: oip, INFER_VERSION: oip}
+        self.room: dict[str, Callable[[str], None]] = {PREDICT: predict.check_room}
         # By the number of parts, the collection and the action: all of a path except its name.
         self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
         for (method, path), handler in routes.items():

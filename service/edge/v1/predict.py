@@ -52,6 +52,15 @@ class PredictRoute:
         self._catalogue = catalogue
         self._meter = meter
 
+    def check_room(self, model: str) -> None:
+        """Refuse what there is no room for, where it is known before the body is what it will run on.
+
+        Raises:
+            Overloaded, Draining, UnknownModel, Starting, InvalidInput.
+        """
+        if len(self._catalogue.versions(model)) == 1:
+            self._catalogue.resolve_predictor(model).check_room()
+
     async def answer(self, request: Request) -> Response:
         """Run whole sequences of any lengths."""
         if request.media_type == ARROW:

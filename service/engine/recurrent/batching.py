@@ -16,7 +16,7 @@ MAX_ROW_STEPS = 1024
 0.88 us a step at 16 x 64, 32 x 32 and 64 x 16, and 1.0 to 1.2 us at twice as many), and newcomers would wait longer.
 """
 
-MAX_BEGUN = 1024
+MAX_BEGUN = 512
 """Sequences that are under way at once: enough for full runs of every stride. What more of them hold, inputs and
 states, leaves the processor's caches, and each would be done later.
 """

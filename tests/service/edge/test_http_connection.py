@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from ostinato.service.edge.arrow.ipc import write_columns
 from ostinato.service.edge.asgi import STATE_KEY, Edge
-from ostinato.service.edge.http_connection import MAX_HELD_BYTES, HttpConnection
+from ostinato.service.edge.http_connection import LONG_BYTES, MAX_HELD_BYTES, HttpConnection
 from ostinato.service.edge.message import Response
 from ostinato.service.edge.v1.steps import step_content
 from ostinato.service.edge.websocket.streams import STATE_KEY as STREAMS_KEY
@@ -732,3 +732,62 @@ async def test_nothing_is_left_of_connections_that_ended() -> None:
         gc.collect()
         # By type: isinstance asks each object for its class, and some modules in memory answer with a warning.
         assert [found for found in gc.get_objects() if type(found) is HttpConnection] == []
+
+
+PREDICT = "/v1/models/sum/predict"
+
+
+def sequences(num_steps: int) -> bytes:
+    """A request of one sequence of ones."""
+    return post(PREDICT, json.dumps({"sequences": [[[1.0]] * num_steps]}), JSON_TYPE)
+
+
+async def test_sequences_for_which_there_is_no_room_are_refused_before_their_body_is_there() -> None:
+    house = House(max_queue_rows=1, in_thread=True)
+    long = sequences(2_000)
+    assert len(long) > 3 * LONG_BYTES
+    async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
+        house.runner.gate.clear()
+        await busy.send(sequences(3))
+        await until(lambda: house.runner.is_held)
+        await client.send(long[: 2 * LONG_BYTES])
+        status, headers, problem = await client.answer()
+        assert (status, problem["code"], dict(headers)["retry-after"]) == (429, "overloaded", "1")
+        assert "connection" not in dict(headers)
+        # The rest of the body is read and nobody's; what comes behind it is a request like any other.
+        await client.send(long[2 * LONG_BYTES :], post("/v1/models/nothing/predict", b"{}", JSON_TYPE))
+        status, _, problem = await client.answer()
+        assert (status, problem["code"]) == (404, "unknown_model")
+        house.runner.gate.set()
+        assert (await busy.answer())[0] == 200
+        await client.send(long)
+        status, _, body = await client.answer()
+        assert (status, body["outputs"][0][-1]) == (200, [2_000.0])
+    house.engine.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (PREDICT + "?nothing=1", (422, "invalid_input")),
+        ("/v1/models/nothing/predict", (404, "unknown_model")),
+        ("/v1/nothing", (404, "unknown_route")),
+    ],
+)
+async def test_what_else_is_wrong_with_a_long_body_is_found_when_it_is_there(path: str, told: tuple[int, str]) -> None:
+    house = House(max_queue_rows=1, in_thread=True)
+    async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
+        house.runner.gate.clear()
+        await busy.send(sequences(3))
+        await until(lambda: house.runner.is_held)
+        body = json.dumps({"sequences": [[[1.0]] * 4_000]})
+        whole = post(path, body, JSON_TYPE)
+        await client.send(whole[:-1])
+        await turns()
+        assert not client.reader._buffer  # type: ignore[attr-defined]
+        await client.send(whole[-1:])
+        status, _, problem = await client.answer()
+        house.runner.gate.set()
+        assert (await busy.answer())[0] == 200
+        assert (status, problem["code"]) == told
+    house.engine.close()
