@@ -35,7 +35,7 @@ from ostinato.service.sessions.sessions import Sessions
 Handler = Callable[[Request], Awaitable[Response]] | Callable[[Request], Awaitable[Response | EventStream]]
 
 STEP = "/v1/sessions/{}/step"
-PREDICT = "/v1/models/{}/predict"
+PREDICT, STEP_MANY = "/v1/models/{}/predict", "/v1/models/{}/step"
 
 
 class Routes:
@@ -78,7 +78,7 @@ class Routes:
             ("GET", "/v1/models"): models.list,
             ("GET", "/v1/models/{}"): models.show,
             ("POST", PREDICT): predict.answer,
-            ("POST", "/v1/models/{}/step"): self.columns.answer,
+            ("POST", STEP_MANY): self.columns.answer,
             ("POST", "/v1/models/{}/forecast"): ForecastManyRoute(catalogue, sessions, desk, meter).answer,
             ("POST", "/v1/models/{}/generate"): generate.generate,
             ("POST", "/v1/models/{}/score"): generate.score,
@@ -103,7 +103,7 @@ class Routes:
         self.descriptions = Descriptions(catalogue, desk.metrics, ttl_seconds=sessions.default_ttl_seconds)
         self._oip = oip = OipRoutes(self.inference, self.descriptions)
         self.direct: dict[str, DirectRoute] = {STEP: steps, INFER: oip, INFER_VERSION: oip}
-        self.room: dict[str, Callable[[str], None]] = {PREDICT: predict.check_room}
+        self.room = dict.fromkeys((PREDICT, STEP_MANY, INFER), predict.check_room)
         # By the number of parts, the collection and the action: all of a path except its name.
         self._paths: dict[tuple[int, str, str], tuple[str, dict[str, Handler]]] = {}
         for (method, path), handler in routes.items():

@@ -742,6 +742,23 @@ def sequences(num_steps: int) -> bytes:
     return post(PREDICT, json.dumps({"sequences": [[[1.0]] * num_steps]}), JSON_TYPE)
 
 
+@pytest.mark.parametrize("path", ["/v1/models/sum/step", "/v2/models/sum/infer"])
+async def test_whatever_takes_much_at_once_is_refused_before_its_body_is_there(path: str) -> None:
+    house = House(max_queue_rows=1, in_thread=True)
+    async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
+        house.runner.gate.clear()
+        await busy.send(sequences(3))
+        await until(lambda: house.runner.is_held)
+        whole = post(path, b" " * 3 * LONG_BYTES, JSON_TYPE)
+        await client.send(whole[:-1])
+        status, _, problem = await client.answer()
+        house.runner.gate.set()
+        assert (await busy.answer())[0] == 200
+        assert status == 429
+        assert "waiting; try again later" in (problem["error"] if path.startswith("/v2") else problem["detail"])
+    house.engine.close()
+
+
 async def test_sequences_for_which_there_is_no_room_are_refused_before_their_body_is_there() -> None:
     house = House(max_queue_rows=1, in_thread=True)
     long = sequences(2_000)
