@@ -26,6 +26,7 @@ from benchmarks.subjects import (
     Echo,
     FastApi,
     Ostinato,
+    Polling,
     Sampled,
     Spelling,
     Subject,
@@ -36,7 +37,7 @@ from benchmarks.subjects import (
 from benchmarks.workloads import Offline, Steps, write_model
 
 KINDS: dict[str, type[Subject]] = {
-    kind.name: kind for kind in (Echo, Ostinato, Traced, Sampled, Triton, FastApi, BentoMl)
+    kind.name: kind for kind in (Echo, Ostinato, Polling, Traced, Sampled, Triton, FastApi, BentoMl)
 }
 OIP_KINDS: dict[str, type[Subject]] = {
     "ostinato-v2": OstinatoV2,

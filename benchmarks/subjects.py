@@ -204,6 +204,18 @@ class TwoWorkers(Ostinato):
         return [*command, "--workers", "2"], environment
 
 
+class Polling(Ostinato):
+    """The service whose worker looks for the next step for a millisecond before it sleeps."""
+
+    is_ours = True
+    name = "ostinato-polling"
+    title = "Ostinato, polling"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        command, environment = super().command()
+        return [*command, "--busy-poll-seconds", "0.001"], environment
+
+
 class Traced(Ostinato):
     """The service that sends the spans of all requests to a collector on the load's core, which throws them away."""
 

@@ -143,6 +143,9 @@ RULES: tuple[Rule, ...] = (
     Rule(2, "256 sessions, longest pause", "pauses/ostinato/longest", None, 0.020, False, MILLISECONDS),
     _http(2, "256 sessions, p99 against Triton's", "p99", "triton/p99", 0.5, at_least=False),
     _http(3, "one client, p50 against Triton's", "p50", "triton/p50", 0.55, at_least=False),
+    Rule(
+        3, "one client, p50, polling, against Triton's", "http/1/ostinato-polling/p50", "http/1/triton/p50", 0.5, False
+    ),
     _http(3, "one client, p50 against FastAPI's", "p50", "fastapi/p50", 0.75, at_least=False),
     Rule(4, "one WebSocket, steps/s against HTTP", "stream/websocket/rate", "stream/http/rate", 0.7),
     Rule(5, "Arrow over HTTP against raw onnxruntime", "batches/http/rate", "batches/raw/rate", 0.65),

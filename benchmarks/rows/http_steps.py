@@ -19,7 +19,7 @@ def many_sessions(bench: Bench) -> None:
 
 def one_session(bench: Bench) -> None:
     """One client, one session."""
-    measure(bench, 1, "http/1", "echo", "ostinato", "triton", "fastapi", "bentoml")
+    measure(bench, 1, "http/1", "echo", "ostinato", "ostinato-polling", "triton", "fastapi", "bentoml")
 
 
 def pauses(bench: Bench) -> None:
