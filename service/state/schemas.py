@@ -132,6 +132,15 @@ def is_of_another(session_id: bytes | memoryview, record: bytes | memoryview) ->
     return _CHECKSUM.unpack_from(record, FROZEN.itemsize)[0] != checksum(session_id) and _has_sound_head(record)
 
 
+def names_of(record: bytes | memoryview) -> bytes:
+    """What two records have alike that are of one schema and one version, whether their heads are sound or not."""
+    if len(record) < FROZEN.itemsize or (schema := SCHEMAS.get(record[SCHEMA_AT])) is None:
+        return b""
+    lengths = bytes(record[NAMES_AT : NAMES_AT + _NAMES.size])
+    begin = schema.head.itemsize
+    return lengths + bytes(record[begin : begin + sum(_NAMES.unpack(lengths))])
+
+
 def version_of(record: bytes | memoryview) -> bytes | None:
     """Model and version, a line each; None where the record's schema is not read here, or its head is damaged."""
     schema = SCHEMAS.get(record[SCHEMA_AT]) if len(record) >= FROZEN.itemsize else None

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 SYNC_SECONDS = 1.0
 SEGMENT_SECONDS = 5.0
 """A segment of the journal ends when it is this old, if not before, and goes to the database."""
+READ_AT_ONCE = 500
+"""Records of a segment that are read before somebody looks whether its file is still its own."""
 
 
 LOCK_FILE = "upkeep.lock"
@@ -115,11 +117,13 @@ class Checkpoint:
     def _put(self, segment: Segment) -> None:
         def records() -> Iterator[tuple[str, bytes]]:
             # Even what a later segment has, too: that need not be on the disk yet when this one is given up.
-            for session_id in sorted(segment.newest):
-                record = segment.read(session_id)
-                if record is None:
+            session_ids = sorted(segment.newest)
+            for start in range(0, len(session_ids), READ_AT_ONCE):
+                part = session_ids[start : start + READ_AT_ONCE]
+                found = segment.read_all(part)
+                if found is None:
                     raise OSError(f"segment {segment.number} of the journal was taken away")
-                yield session_id, record
+                yield from zip(part, found, strict=True)
 
         self._database.put_segment(segment.number, records(), self._ended_before())
 

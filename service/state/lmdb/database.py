@@ -13,7 +13,7 @@ import lmdb
 
 from ostinato.service.state.lmdb.meta_pages import DatabaseDamaged, check_file, damaged
 from ostinato.service.state.lmdb.trees import MAX_LEAF_BYTES, check_trees
-from ostinato.service.state.schemas import head_of, is_of_another, is_over, version_of
+from ostinato.service.state.schemas import head_of, is_of_another, is_over, names_of, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,20 @@ class Database:
         Records of sessions that had ended at ``ended_before`` are removed instead.
         """
         versions: set[bytes] = set()
+        seen: set[bytes] = set()
         rest = iter(records)
         while part := list(islice(rest, _SLICE)):
-            dead = [key for key, record in part if is_over(record, ended_before)]
-            live = [(key.encode(), record) for key, record in part if not is_over(record, ended_before)]
-            versions |= {version for _, record in live if (version := version_of(record))}
+            dead: list[str] = []
+            live: list[tuple[bytes, bytes]] = []
+            for key, record in part:
+                if is_over(record, ended_before):
+                    dead.append(key)
+                    continue
+                live.append((key.encode(), record))
+                # Most records are of few versions: only the first with these names is looked at closely.
+                if (names := names_of(record)) not in seen and (version := version_of(record)):
+                    seen.add(names)
+                    versions.add(version)
             with self._environment.begin(self._sessions, write=True) as transaction:
                 transaction.cursor().putmulti(live)
                 for key in dead:

@@ -31,7 +31,7 @@ from ostinato.service.state.lmdb.salvage import lost_before, salvage
 from ostinato.service.state.lmdb.segment import Segment, segment_path
 from ostinato.service.state.lmdb.shared_end import LOCK_FILE, SharedEnd
 
-SEGMENT_BYTES = 32 * 1024 * 1024
+SEGMENT_BYTES = 64 * 1024 * 1024
 """A segment that is as large as this, or larger, is over."""
 
 MAX_SPARES = 4

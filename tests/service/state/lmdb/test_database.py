@@ -11,7 +11,8 @@ import pytest
 
 from ostinato.service.errors import StateStoreUnavailable
 from ostinato.service.state.lmdb.database import DATA_FILE, Database
-from ostinato.service.state.schemas import EXPIRES_AT, FROZEN
+from ostinato.service.state.lmdb.segment import Segment
+from ostinato.service.state.schemas import EXPIRES_AT, FROZEN, names_of, version_of
 from tests.service.puppet import House, column
 from tests.service.state.lmdb.test_salvage import store_at, total
 
@@ -89,3 +90,33 @@ def test_a_folder_is_opened_while_a_thread_of_the_same_process_writes(tmp_path: 
     assert database.read("a") == b""
     other.close()
     database.close()
+
+
+async def test_every_version_of_a_segment_is_known_though_the_first_of_its_records_is_damaged(tmp_path: Path) -> None:
+    await stored(tmp_path)
+    database = Database(tmp_path)
+    record = database.read(IDS[0]) or b""
+    damaged = bytearray(record)
+    damaged[FROZEN["steps"].itemsize + 16] ^= 1  # in the head, whose checksum tells
+    assert version_of(damaged) is None
+    assert names_of(damaged) == names_of(record) != b""
+    other = record.replace(b"sum1", b"mus1", 1)
+    assert names_of(other) != names_of(record)
+    with database._environment.begin(write=True) as transaction:
+        transaction.drop(database._versions, delete=False)
+    assert database.versions() == set()
+    database.put_segment(7, [("a", bytes(damaged)), ("b", record), ("c", record), ("d", b"")], 0)
+    assert database.versions() == {("sum", "1")}
+    database.close()
+
+
+def test_records_of_a_segment_are_read_at_once_and_none_of_a_file_that_is_another_s_by_now(tmp_path: Path) -> None:
+    segment = Segment(tmp_path / "journal", 3, is_new=True)
+    records = [bytes([number]) * (100 + number) for number in range(40)]
+    segment.append(IDS, b"".join(records), [len(record) for record in records])
+    backwards = IDS[::-1]
+    assert segment.read_all(backwards) == records[::-1] == [segment.read(session_id) for session_id in backwards]
+    other = Segment(tmp_path / "journal", 4, is_new=True)
+    assert segment.read_all(IDS) is None
+    for each in (segment, other):
+        each.close()
