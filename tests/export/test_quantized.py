@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.numpy import save_file
+from torch import nn
+from typer.testing import CliRunner
 
+from ostinato.cli import app
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
 from ostinato.export.quantized import check_quantization, make_quantized, quantize_graph
@@ -25,6 +29,7 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.errors import ModelRejected
 from tests import networks
+from tests.export.writers import small_proofs
 from tests.foreign.building import GraphBuilder
 from tests.foreign.equations import Weights
 from tests.foreign.torch_loops import layers_within_if, loop_cell
@@ -249,3 +254,21 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     for to, limit in (("", 0.1), ("int8-rows", -1.0), ("int8", float("nan"))):
         with pytest.raises(ExportError, match="--max-loss"):
             check_quantization(to, limit)
+
+
+def layer() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.GRU(3, 8, 2, batch_first=True)
+
+
+def test_the_command_line_prints_the_loss_and_holds_it_to_its_limit(tmp_path: Path) -> None:
+    given = ["export", f"{__name__}:layer", "--input", "x:B,T,3", "--name", "gru", "--repository", str(tmp_path)]
+    runner = CliRunner(env={"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"})
+    with small_proofs():
+        refused = runner.invoke(app, [*given, "--quantize", "int8-rows", "--max-loss", "1e-6"])
+        made = runner.invoke(app, [*given, "--quantize", "int8-rows", "--max-loss", "0.1"])
+    assert refused.exit_code == 1
+    assert "--max-loss is 1e-06: nothing was written" in " ".join(refused.output.split())
+    assert made.exit_code == 0, made.output
+    assert "int8: off from the network by" in made.output
+    assert load_model(tmp_path / "gru" / "1", Settings()).manifest.promise == ANY
