@@ -212,8 +212,7 @@ class Polling(Ostinato):
     title = "Ostinato, polling"
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        command, environment = super().command()
-        return [*command, "--busy-poll-seconds", "0.001"], environment
+        return [*super().command()[0], "--busy-poll-seconds", "0.001"], {}
 
 
 class Traced(Ostinato):

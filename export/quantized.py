@@ -1,20 +1,21 @@
 """Quantisation to int8: of a version that was exported or imported, and what it costs in accuracy and in company.
 
-The weights of products and LSTMs become whole numbers with a scale for each column, of 7 bits, so that sums do not
-overflow on processors that add pairs of products in 16. What goes into these operators is scaled by the largest number
-of the whole run. So a row's numbers depend on what shares its run, and rows are run alone.
+``int8``: the weights of products and LSTMs become whole numbers with a scale for each column, of 7 bits, so that sums
+do not overflow on processors that add pairs of products in 16. What goes into these operators is scaled by the largest
+number of the whole run. So a row's numbers depend on what shares its run, and rows are run alone.
+
+``int8-rows``: the LSTMs and GRUs of sessions, with a scale for each row (``graphs/row_scales.py``). Rows share runs.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
@@ -22,110 +23,165 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxscript.optimizer import fold_constants
 from safetensors.numpy import load_file
 
-from ostinato.export.contracts.axes import Array
 from ostinato.export.errors import ExportError, first_line
+from ostinato.export.graphs.files import save_graph
+from ostinato.export.graphs.opsets import OPSET_VERSION, with_new_operators
+from ostinato.export.graphs.row_scales import quantize_layers
 from ostinato.export.proofs.proof import Measured
+from ostinato.export.quantization_cost import MAX_BATCH_SIZE, Cost, measure_cost
 from ostinato.export.version_directory import Exported, new_version
-from ostinato.service.artifact.manifest import ALONE, ANY, BY_ITSELF, GOLDEN_FILE, Manifest
-from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE, largest_difference
-from ostinato.service.catalogue.recurrent_checks import read_golden
-from ostinato.service.catalogue.sequence_checks import read_golden_sequences
-from ostinato.service.engine.recurrent.offline import run_offline
+from ostinato.service.artifact.manifest import ALONE, ANY, BY_ITSELF, GOLDEN_FILE, Manifest, Promise
+from ostinato.service.artifact.numbers import DEFAULT_TOLERANCE
+from ostinato.service.catalogue.promise_checks import find_promise
+from ostinato.service.catalogue.recurrent_checks import draw_checked_probes, read_golden
 from ostinato.service.engine.recurrent.runner import Runner
-from ostinato.service.engine.sequence.runner import SequenceRunner, run_alone
-from ostinato.service.errors import ModelRejected, RunFailed
-from ostinato.service.state.arena import Rows
+from ostinato.service.errors import ModelRejected
+
+BY_RUN, BY_ROW = "int8", "int8-rows"
+"""What there is: activations scaled by all that is in a run, or row by row."""
 
 _OPERATORS = ("MatMul", "Gemm", "LSTM")
 _MARGIN = 2.0
 """What another processor may make of the same whole numbers, in terms of what was measured on this one."""
-_MAX_BATCH_SIZE = 256
 _MAX_WEIGHTS = 1 << 28
 _OF_THIS_VERSION = {"name", "version", "graphs", "parity", "promise", "quantized", "provenance", "schema_version"}
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What quantisation costs: differences to the network, ``|graph - network| / max(1, |network|)``, over the golden
-    answers; how far a row changes with what is beside it; and the graph's sizes, in bytes.
-    """
-
-    largest: float
-    mean: float
-    beside_others: float
-    bytes_before: int
-    bytes_after: int
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """All of it in words."""
-        smaller = self.bytes_before / max(1, self.bytes_after)
-        return (
-            f"int8: off from the network by {self.largest:.2g} at most, by {self.mean:.2g} on the average, over the "
-            f"golden answers; {self.bytes_before:,} bytes became {self.bytes_after:,}"
-            + (f" ({smaller:.1f} times fewer)" if smaller > 1 else ", which is no gain"),
-            f"int8: all that is in a run shares a scale, and beside others a row was seen to change by "
-            f"{self.beside_others:.2g}; so each is run alone, and sessions share no runs",
-        )
-
-
-def check_quantization(to: str) -> None:
-    """Refuse what is neither ``int8`` nor nothing.
+def check_quantization(to: str, max_loss: float | None = None) -> None:
+    """Refuse what is not known, and a limit of what is not asked for.
 
     Raises:
-        ExportError: it is.
+        ExportError: it is so.
     """
-    if to not in ("", "int8"):
-        raise ExportError(f"--quantize {to}: there is int8, which is dynamic: it needs no examples")
+    if to not in ("", BY_RUN, BY_ROW):
+        raise ExportError(
+            f"--quantize {to}: there is int8, whose rows run alone, and int8-rows, for the LSTMs and GRUs of sessions, "
+            "whose rows share runs; neither needs examples"
+        )
+    if max_loss is not None and (not to or not max_loss >= 0):
+        raise ExportError("--max-loss: is what --quantize may cost at most, 0 or more")
 
 
-def make_quantized(make: Callable[[Path], Exported], repository: Path, *, to: str, force: bool = False) -> Exported:
+def make_quantized(
+    make: Callable[[Path], Exported],
+    repository: Path,
+    *,
+    to: str,
+    max_loss: float | None = None,
+    force: bool = False,
+) -> Exported:
     """What ``make`` writes into the repository that it is given, quantised; as it is where ``to`` is empty.
 
     Raises:
-        ExportError: ``to`` is neither that nor ``int8``; or as ``quantize_version``.
+        ExportError: ``to`` is neither that nor ``int8`` nor ``int8-rows``; or as ``quantize_version``.
     """
-    check_quantization(to)
+    check_quantization(to, max_loss)
     if not to:
         return make(repository)
     with tempfile.TemporaryDirectory() as folder:
-        return quantize_version(make(Path(folder)), repository, force=force)
+        return quantize_version(make(Path(folder)), repository, to=to, max_loss=max_loss, force=force)
 
 
-def quantize_version(exported: Exported, repository: Path, *, force: bool = False) -> Exported:
+def quantize_version(
+    exported: Exported, repository: Path, *, to: str = BY_RUN, max_loss: float | None = None, force: bool = False
+) -> Exported:
     """Make of a version in float, with its golden answers, one in int8, in another repository.
 
     The golden answers stay the network's own: the manifest's parity says how far the graph is from them, and every load
     holds it to twice that.
 
+    Args:
+        to: ``int8`` or ``int8-rows``.
+        max_loss: by how much an answer or a state may be off, in terms of ``Cost``; None = by any amount.
+
     Raises:
         ExportError: nothing in it can be quantised, it is of a task that writes, it does not answer with finite
-            numbers, or the version exists already.
+            numbers, it is off by more than ``max_loss``, or the version exists already.
     """
-    manifest, source = exported.manifest, exported.directory
-    if manifest.task not in ("recurrent", "sequence") or manifest.decoder is not None:
-        raise ExportError(
-            "--quantize int8 is for models that answer steps or whole sequences: what writes chooses by its own "
-            "numbers, and would choose otherwise"
-        )
+    manifest, source, by_row = exported.manifest, exported.directory, to == BY_ROW
+    _check_task(manifest, to)
     (role, graph), *_ = manifest.graphs.items()
-    promise = ALONE if manifest.task == "recurrent" else BY_ITSELF
+    promise = ANY if by_row else ALONE if manifest.task == "recurrent" else BY_ITSELF
     with new_version(repository, manifest.name, manifest.version, force=force) as new:
-        notes = quantize_graph(source / graph.file, new.folder / graph.file)
-        cost = _cost(manifest.of_graph.model_copy(update={"promise": promise}), source, new.folder)
+        notes = (quantize_rows if by_row else quantize_graph)(source / graph.file, new.folder / graph.file)
+        described = manifest.of_graph.model_copy(update={"promise": promise})
+        cost = measure_cost(described, source, new.folder, f"--quantize {to}")
+        if max_loss is not None and cost.largest > max_loss:
+            raise ExportError(
+                f"--quantize {to}: off from the network by {cost.largest:.2g}, and --max-loss is {max_loss:g}: "
+                "nothing was written"
+            )
         line = Measured("in int8", "the golden answers", cost.largest, bit_identical=False)
         proof = exported.proof.joined([line], _tolerance(cost.largest))
         kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in _OF_THIS_VERSION}
+
+        def promise_of(made: Manifest, folder: Path) -> Promise:
+            return _promise_of_rows(made, folder, may_be_any=manifest.promise == ANY) if by_row else promise
+
         return new.finish(
             replace(proof, notes=(*proof.notes, *notes, *cost.sentences)),
             load_file(source / GOLDEN_FILE),
             {role: graph.file},
-            {**manifest.provenance, "quantized": _provenance(exported, cost)},
-            find_promise=lambda _manifest, _folder: promise,
+            {**manifest.provenance, "quantized": _provenance(exported, cost, to)},
+            find_promise=promise_of,
             promise=promise,
-            quantized="int8",
+            quantized="" if by_row else "int8",
             **kept,
         )
+
+
+def _check_task(manifest: Manifest, to: str) -> None:
+    """Refuse models that cannot be quantised so.
+
+    Raises:
+        ExportError: it is one.
+    """
+    if manifest.task not in ("recurrent", "sequence") or manifest.decoder is not None:
+        raise ExportError(
+            f"--quantize {to} is for models that answer steps or whole sequences: what writes chooses by its own "
+            "numbers, and would choose otherwise"
+        )
+    if to == BY_ROW and manifest.task != "recurrent":
+        raise ExportError("--quantize int8-rows is for models with sessions: there is int8 for whole sequences")
+
+
+def _promise_of_rows(manifest: Manifest, folder: Path, *, may_be_any: bool) -> Promise:
+    """What holds of a version whose rows have scales of their own.
+
+    Raises:
+        ExportError: its rows depend on each other.
+    """
+    described = manifest.of_graph.model_copy(update={"promise": ANY})
+    runner = Runner(described, folder, max_batch_size=MAX_BATCH_SIZE, max_iteration_steps=1)
+    try:
+        probes = draw_checked_probes(runner, read_golden(described, folder), folder)
+        return find_promise(runner, probes, may_be_any=may_be_any)
+    except ModelRejected as error:
+        raise ExportError(f"--quantize int8-rows: the graph in int8: {error}") from error
+
+
+def quantize_rows(source: Path, target: Path) -> tuple[str, ...]:
+    """Write the graph of a file with its LSTMs and GRUs in int8, by rows; returns what stays in float.
+
+    Raises:
+        ExportError: there is none that can be, or the graph's operators are too old.
+    """
+    model = with_new_operators(ir.load(source))
+    fold_constants(model, input_size_limit=_MAX_WEIGHTS, output_size_limit=_MAX_WEIGHTS)
+    if (has := model.opset_imports.get("", OPSET_VERSION)) < OPSET_VERSION:
+        raise ExportError(
+            f"--quantize int8-rows: its operators, of set {has}, cannot be written in set {OPSET_VERSION}"
+        )
+    made = quantize_layers(model)
+    if not made:
+        raise ExportError(
+            "--quantize int8-rows: nothing in it can be quantised: there is no LSTM or GRU with weights of its own, "
+            "forwards, without lengths and peepholes"
+        )
+    save_graph(model, target)
+    stay = Counter(node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph))
+    named = [f"{stay[name]} {name}" for name in ("LSTM", "GRU", "RNN", "MatMul", "Gemm", "Conv") if stay[name]]
+    return (f"int8: {', '.join(named)} stay in float",) if named else ()
 
 
 def quantize_graph(source: Path, target: Path) -> tuple[str, ...]:
@@ -196,93 +252,22 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(attribute.g)
 
 
-def _cost(manifest: Manifest, source: Path, folder: Path) -> Cost:
-    """What the graph in ``folder`` costs over the golden answers in ``source``.
-
-    Raises:
-        ExportError: it fails on them, or its answers are not finite.
-    """
-    try:
-        found = list((_recurrent if manifest.task == "recurrent" else _whole)(manifest, source, folder))
-    except (ModelRejected, RunFailed) as error:
-        raise ExportError(f"--quantize int8: the graph in int8: {error}") from error
-    differences = [difference for difference, _ in found]
-    largest = max(float(each.max(initial=0.0)) for each in differences)
-    if not np.isfinite(largest):
-        raise ExportError("--quantize int8: the graph in int8 answers with numbers that are not finite")
-    size = (sum(file.stat().st_size for file in place.glob("*.onnx*")) for place in (source, folder))
-    mean = sum(float(each.sum()) for each in differences) / max(1, sum(each.size for each in differences))
-    return Cost(largest, mean, max(beside for _, beside in found), *size)
-
-
-def _recurrent(manifest: Manifest, source: Path, folder: Path) -> Iterator[tuple[Array, float]]:
-    """Of each golden case the differences to it, and how much its rows change with each other."""
-    runner = Runner(manifest, folder, max_batch_size=_MAX_BATCH_SIZE, max_iteration_steps=1)
-    for case in read_golden(manifest, source):
-        outputs, states = run_offline(runner, case.inputs, begin=case.begin(runner))
-        ours, golden = [*manifest.made.flat(outputs), *states], [*manifest.made.flat(case.outputs), *case.states]
-        yield _differences(ours, golden), _beside(runner, case.inputs, case.begin(runner), outputs)
-
-
-def _beside(runner: Runner, inputs: Array, begin: Rows, alone: Array) -> float:
-    """By how much the first answers of rows change when they share a run; 0 where they cannot."""
-    try:
-        made, _ = runner.promising(ANY).run(inputs[:, :1], begin)
-    except RunFailed:
-        return 0.0
-    return _farthest(runner.manifest, made, alone[:, :1])
-
-
-def _farthest(manifest: Manifest, made: Array, alone: Array) -> float:
-    """The largest difference of rows, output by output."""
-    pairs = zip(manifest.made.flat(made), manifest.made.flat(alone), strict=True)
-    return max(largest_difference(one, other) for one, other in pairs)
-
-
-def _whole(manifest: Manifest, source: Path, folder: Path) -> Iterator[tuple[Array, float]]:
-    """The same of each golden sequence."""
-    runner = SequenceRunner(manifest, folder, max_batch_size=_MAX_BATCH_SIZE)
-    for each in read_golden_sequences(manifest, source):
-        alone = run_alone(runner, *each.probe)
-        twice = runner.promising(ANY)
-        try:
-            beside = twice.run([each.probe.rows, 2 * each.probe.rows], [each.probe.context] * 2)[0]
-        except RunFailed:
-            beside = alone
-        yield (
-            _differences(manifest.made.flat(alone), manifest.made.flat(each.outputs)),
-            _farthest(manifest, beside, alone),
-        )
-
-
-def _differences(ours: Sequence[Array], golden: Sequence[Array]) -> Array:
-    """``|graph - network| / max(1, |network|)`` of all numbers, one behind the other."""
-    found = []
-    for made, wanted in zip(ours, golden, strict=False):
-        a, b = made.astype(np.float64), wanted.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            difference = np.where(
-                (a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b) / np.maximum(1.0, np.abs(b))
-            )
-        found.append(np.nan_to_num(difference, nan=np.inf).ravel())
-    return np.concatenate(found)
-
-
 def _tolerance(largest: float) -> float:
     """What a load may find, to two digits."""
     return max(DEFAULT_TOLERANCE, float(f"{_MARGIN * largest:.1e}"))
 
 
-def _provenance(exported: Exported, cost: Cost) -> dict[str, Any]:
+def _provenance(exported: Exported, cost: Cost, to: str) -> dict[str, Any]:
     """What the manifest keeps of how it came about."""
     (graph,) = exported.manifest.graphs.values()
     parity = exported.manifest.parity
     return {
-        "to": "int8, dynamic: weights by column, activations by run",
+        "to": f"int8, dynamic: weights by column, activations by {'row' if to == BY_ROW else 'run'}",
         "from": graph.sha256,
         "difference_in_float": parity.max_difference if parity else None,
         "largest_difference": cost.largest,
         "mean_difference": cost.mean,
+        "spread": cost.spread,
         "change_beside_others": cost.beside_others,
         "bytes_in_float": cost.bytes_before,
         "bytes": cost.bytes_after,

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ostinato.export.graphs.nodes import Nodes, constant_of
+from ostinato.export.graphs.scan_body import ScanBody
 
 _LAST = np.iinfo(np.int64).max
 
@@ -123,7 +124,7 @@ def rewrite_recurrence(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
 
 def _step(function: str, r_rows: NDArray[Any], prefix: str, dtype: Any) -> ir.Graph:
     """The body of the scan: h ``[B, H]`` and what the step adds ``[B, H]``, to h and h."""
-    body = _Body(prefix, dtype, r_rows.dtype)
+    body = ScanBody(prefix, dtype, r_rows.dtype)
     before, added = body.given("before", len(r_rows)), body.given("added", len(r_rows))
     after = body.op(function, body.op("Add", added, body.op("MatMul", before, body.constant(r_rows.T))))
     return body.graph([before, added], [after, body.op("Identity", after)])
@@ -169,7 +170,7 @@ def _projected_step(
     r_rows: NDArray[Any], projection: NDArray[Any], prefix: str, dtype: Any, has_lengths: bool
 ) -> ir.Graph:
     """The body: h ``[B, P]``, c ``[B, H]``, what the step adds ``[B, 4 H]``, if it counts ``[B, 1]`` to h, c, h."""
-    body = _Body(prefix, dtype, r_rows.dtype)
+    body = ScanBody(prefix, dtype, r_rows.dtype)
     hidden_size = projection.shape[1]
     h, c, added = body.given("h", len(projection)), body.given("c", hidden_size), body.given("added", len(r_rows))
     total = body.op("Add", added, body.op("MatMul", h, body.constant(r_rows.T)))
@@ -196,26 +197,3 @@ def _is_within(nodes: Nodes, x: ir.Value, lengths: ir.Value) -> ir.Value:
 
 def _joined(nodes: Nodes, parts: list[ir.Value], axis: int) -> ir.Value:
     return parts[0] if len(parts) == 1 else nodes.op("Concat", *parts, axis=axis)
-
-
-class _Body(Nodes):
-    """Nodes of one step of a scan; ``prefix`` makes their names the only ones, which else begin anew in each body."""
-
-    def __init__(self, prefix: str, dtype: Any, numbers: Any) -> None:
-        super().__init__(numbers)
-        self._prefix = prefix
-        self._type = dtype
-
-    def given(self, name: str, size: int, dtype: Any = None) -> ir.Value:
-        """An input ``[B, size]``."""
-        kind = ir.TensorType(self._type if dtype is None else dtype)
-        return ir.Value(name=f"{self._prefix}/{name}", type=kind, shape=ir.Shape([None, size]))
-
-    def graph(self, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
-        """The body."""
-        for index, node in enumerate(self.made):
-            for number, value in enumerate(node.outputs):
-                value.name = value.name or f"{self._prefix}/{index}.{number}"
-        for value in outputs:
-            value.type = ir.TensorType(self._type)
-        return ir.Graph(inputs, outputs, nodes=self.made, name=f"{self._prefix}/step")

@@ -41,6 +41,7 @@ def import_graph(
     features: Sequence[str] = (),
     examples: Path | None = None,
     quantize: str = "",
+    max_loss: float | None = None,
     force: bool = False,
     confirm: Callable[[FileSummary], bool] = lambda _found: True,
     report: ProofReport = lambda _done, _total: None,
@@ -59,7 +60,8 @@ def import_graph(
         axes: input -> its axes: ``B``, ``T`` and sizes.
         features: names of the numbers of a step of the only input.
         examples: a file of arrays by input's name: what the inputs are like, and what states begin with.
-        quantize: ``int8``: weights in eight bits.
+        quantize: ``int8`` or ``int8-rows``: weights in eight bits.
+        max_loss: what that may cost at most; None = anything.
         force: replace the version where it exists.
         confirm: is shown what was found before anything is written; false = nothing is.
         report: called with how much of the proof is done, and of how much.
@@ -71,7 +73,7 @@ def import_graph(
         ExportError: the file cannot be served so; one line says why. Nothing is written then.
     """
     path = Path(path)
-    check_quantization(quantize)
+    check_quantization(quantize, max_loss)
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder))
         hints = ImportHints(
@@ -94,7 +96,9 @@ def import_graph(
         with one_line(path), new_version(place, name, version, force=force) as new:
             finish = finish_sessions if finding.streams else finish_sequence
             exported = finish(new, described, path, report, is_unchanged=is_unchanged and model is None)
-        return quantize_version(exported, Path(repository), force=force) if quantize else exported
+        if not quantize:
+            return exported
+        return quantize_version(exported, Path(repository), to=quantize, max_loss=max_loss, force=force)
 
 
 def _found(path: Path, model: ir.Model, hints: ImportHints, bench: Workbench) -> tuple[Finding, bool]:

@@ -120,8 +120,20 @@ def export(
     ] = False,
     quantize: Annotated[
         str,
-        typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
+        typer.Option(
+            help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and "
+            "LSTMs, whose rows run alone.",
+            show_default="none",
+        ),
     ] = "",
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
+            metavar="DIFFERENCE",
+            show_default="any",
+        ),
+    ] = None,
     keep_inputs: Annotated[
         int,
         typer.Option(
@@ -265,7 +277,7 @@ def export(
                 )
             return export_run(Path(source), repository, name=name, version=version, force=force, report=report)
 
-        exported = make_quantized(make, place, to=quantize, force=force)
+        exported = make_quantized(make, place, to=quantize, max_loss=max_loss, force=force)
         exported = with_time(exported, told)
         if keep_inputs:
             exported = keeping_inputs(exported, keep_inputs)

@@ -97,8 +97,20 @@ def import_(
     ] = None,
     quantize: Annotated[
         str,
-        typer.Option(help="int8: weights of products and LSTMs in 8 bits; rows then run alone.", show_default="none"),
+        typer.Option(
+            help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and "
+            "LSTMs, whose rows run alone.",
+            show_default="none",
+        ),
     ] = "",
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
+            metavar="DIFFERENCE",
+            show_default="any",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
@@ -116,7 +128,7 @@ def import_(
     if triton is None:
         run_in_a_fork(file or Path(), repository)
     console = Console()
-    of_any: dict[str, Any] = {"force": force, "quantize": quantize}
+    of_any: dict[str, Any] = {"force": force, "quantize": quantize, "max_loss": max_loss}
     of_file: dict[str, Any] = {
         "states": _pairs(states, "--state", "IN=OUT"),
         "framing": _framing(framing),

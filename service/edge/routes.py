@@ -77,8 +77,8 @@ class Routes:
         routes: dict[tuple[str, str], Handler] = {
             ("GET", "/v1/models"): models.list,
             ("GET", "/v1/models/{}"): models.show,
-            ("POST", PREDICT): predict.answer,
-            ("POST", STEP_MANY): self.columns.answer,
+            ("POST", "/v1/models/{}/predict"): predict.answer,
+            ("POST", "/v1/models/{}/step"): self.columns.answer,
             ("POST", "/v1/models/{}/forecast"): ForecastManyRoute(catalogue, sessions, desk, meter).answer,
             ("POST", "/v1/models/{}/generate"): generate.generate,
             ("POST", "/v1/models/{}/score"): generate.score,

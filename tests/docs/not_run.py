@@ -31,6 +31,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("CONTRIBUTING.md", "$ make libraries"): _GATE,
     ("CONTRIBUTING.md", "$ make kserve"): _GATE,
     ("CONTRIBUTING.md", "$ make soak"): _GATE,
+    (
+        "docs/export.md",
+        "$ ostinato export big.py",
+    ): "a large network, timed; tests/export has small ones",
     ("deploy/README.md", "$ make models"): "it trains, and needs Docker; tests/deploy holds the recipe",
     ("deploy/README.md", "$ docker run --rm"): "it needs Docker; tests/deploy/test_wheel.py has what is listed",
     ("deploy/README.md", "$ kubectl apply"): _CLUSTER,

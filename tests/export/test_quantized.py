@@ -1,4 +1,6 @@
-"""A version in int8: what it costs is measured, what it answers is run alone, and every load holds it to both."""
+"""A version in int8: what it costs is measured, its rows are run alone, or share runs by scales of their own, and every
+load holds it to that.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.numpy import save_file
+from torch import nn
+from typer.testing import CliRunner
 
+from ostinato.cli import app
 from ostinato.export.errors import ExportError
 from ostinato.export.proofs.proof import Proof
-from ostinato.export.quantized import make_quantized, quantize_graph
+from ostinato.export.quantized import check_quantization, make_quantized, quantize_graph
 from ostinato.export.version_directory import Exported
-from ostinato.service.artifact.manifest import ALONE, BY_ITSELF, GraphFile, Manifest, Parity
+from ostinato.service.artifact.manifest import ALONE, ANY, BY_ITSELF, GraphFile, Manifest, Parity
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.artifact.tensors import Input, Output
 from ostinato.service.catalogue.recurrent_checks import load_model
@@ -23,6 +29,7 @@ from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.offline import run_offline
 from ostinato.service.errors import ModelRejected
 from tests import networks
+from tests.export.writers import small_proofs
 from tests.foreign.building import GraphBuilder
 from tests.foreign.equations import Weights
 from tests.foreign.torch_loops import layers_within_if, loop_cell
@@ -177,3 +184,91 @@ def test_only_int8_is_known_and_nothing_is_written_where_it_fails(tmp_path: Path
     with pytest.raises(ExportError, match="nothing in it can be quantised"):
         make_quantized(lambda place: in_float(networks.accumulator(), place), tmp_path / "out", to="int8")
     assert not list((tmp_path / "out").glob("*/*"))
+
+
+def in_rows(folder: Path, max_loss: float | None = None) -> Exported:
+    def make(place: Path) -> Exported:
+        return in_float(networks.lstm(hidden_size=16).named("lstm", promise=ANY), place)
+
+    return make_quantized(make, folder, to="int8-rows", max_loss=max_loss)
+
+
+@pytest.fixture(scope="module")
+def by_rows(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return in_rows(tmp_path_factory.mktemp("repository"))
+
+
+def test_its_layers_are_in_8_bits_and_its_manifest_is_one_that_every_release_reads(by_rows: Exported) -> None:
+    (scan,) = (node for node in onnx.load(by_rows.directory / "model.onnx").graph.node if node.op_type == "Scan")
+    assert "MatMulInteger" in {node.op_type for node in scan.attribute[0].g.node}
+    written = json.loads((by_rows.directory / "model.json").read_text())
+    assert "quantized" not in written
+    assert written["provenance"]["quantized"]["to"] == "int8, dynamic: weights by column, activations by row"
+    assert Manifest.read(by_rows.directory) == by_rows.manifest
+
+
+def test_rows_share_runs_and_their_answers_are_the_offline_ones_to_the_bit(by_rows: Exported) -> None:
+    loaded = load_model(by_rows.directory, Settings())
+    assert loaded.manifest.promise == ANY
+    wanted, behind = run_offline(loaded.runner, INPUTS)
+    states, answers = loaded.runner.initial_states(len(INPUTS)), []
+    for cut in np.split(INPUTS, (1, 4, 5, 13), axis=1):
+        made, states = loaded.runner.run(cut, states)
+        answers.append(made)
+    assert np.concatenate(answers, axis=1).tobytes() == wanted.tobytes()
+    assert all(each.tobytes() == right.tobytes() for each, right in zip(states, behind, strict=True))
+
+
+def test_its_golden_answers_stay_the_network_s_and_every_load_holds_the_graph_to_twice_its_loss(
+    by_rows: Exported,
+) -> None:
+    loaded = load_model(by_rows.directory, Settings())
+    parity, said = loaded.manifest.parity, by_rows.manifest.provenance["quantized"]
+    assert parity is not None
+    assert parity.max_difference == pytest.approx(loaded.golden_difference, rel=1e-3)
+    assert 1e-5 < parity.max_difference < parity.tolerance <= 2.1 * parity.max_difference
+    assert 0 < said["mean_difference"] < said["largest_difference"] == parity.max_difference < said["spread"]
+
+
+def test_what_it_costs_is_said(by_rows: Exported) -> None:
+    notes = "\n".join(by_rows.proof.notes)
+    for words in ("1 MatMul stay in float", "standard deviation is", "bytes became", "of one row", "of 64 rows"):
+        assert words in notes
+    assert "run alone" not in notes
+
+
+def test_a_larger_loss_than_is_accepted_is_refused_and_nothing_is_written(by_rows: Exported, tmp_path: Path) -> None:
+    loss = by_rows.manifest.provenance["quantized"]["largest_difference"]
+    with pytest.raises(ExportError, match=r"off from the network by .*--max-loss is .*nothing was written"):
+        in_rows(tmp_path, loss / 2)
+    assert not list(tmp_path.glob("*/*"))
+    assert in_rows(tmp_path, loss * 1.01).directory.is_dir()
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="nothing in it can be quantised: there is no LSTM or GRU"):
+        make_quantized(lambda place: in_float(networks.accumulator(), place), tmp_path, to="int8-rows")
+    with pytest.raises(ExportError, match="int8-rows is for models with sessions"):
+        make_quantized(scorer, tmp_path, to="int8-rows")
+    assert not list(tmp_path.glob("*/*"))
+    for to, limit in (("", 0.1), ("int8-rows", -1.0), ("int8", float("nan"))):
+        with pytest.raises(ExportError, match="--max-loss"):
+            check_quantization(to, limit)
+
+
+def layer() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.GRU(3, 8, 2, batch_first=True)
+
+
+def test_the_command_line_prints_the_loss_and_holds_it_to_its_limit(tmp_path: Path) -> None:
+    given = ["export", f"{__name__}:layer", "--input", "x:B,T,3", "--name", "gru", "--repository", str(tmp_path)]
+    runner = CliRunner(env={"COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"})
+    with small_proofs():
+        refused = runner.invoke(app, [*given, "--quantize", "int8-rows", "--max-loss", "1e-6"])
+        made = runner.invoke(app, [*given, "--quantize", "int8-rows", "--max-loss", "0.1"])
+    assert refused.exit_code == 1
+    assert "--max-loss is 1e-06: nothing was written" in " ".join(refused.output.split())
+    assert made.exit_code == 0, made.output
+    assert "int8: off from the network by" in made.output
+    assert load_model(tmp_path / "gru" / "1", Settings()).manifest.promise == ANY

@@ -30,7 +30,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     repository, models = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("triton")
     with small_proofs():
         import_graph(POLICY, repository, name="control-policy")
-        import_graph(POLICY, repository, name="control-policy-int8", quantize="int8")
+        for quantize in ("int8", "int8-rows"):
+            import_graph(POLICY, repository, name=f"control-policy-{quantize}", quantize=quantize)
     config = sequence(START + control("READY", "int32_false_true: [ 0, 1 ]") + STATE % "")
     put(models, config, accumulator(ready=INT32))
     with small_proofs():
@@ -40,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.mark.parametrize("model", ["control-policy", "control-policy-int8"])
+@pytest.mark.parametrize("model", ["control-policy", "control-policy-int8", "control-policy-int8-rows"])
 def test_carts_are_driven_together_and_each_episode_is_as_offline_to_the_bit(server: ServerProcess, model: str) -> None:
     with Client(server.url) as client:
         episodes = drive(client, model, num_steps=150)
