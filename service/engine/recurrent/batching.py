@@ -16,11 +16,6 @@ MAX_ROW_STEPS = 1024
 0.88 us a step at 16 x 64, 32 x 32 and 64 x 16, and 1.0 to 1.2 us at twice as many), and newcomers would wait longer.
 """
 
-MAX_BEGUN = 512
-"""Sequences that are under way at once: enough for full runs of every stride. What more of them hold, inputs and
-states, leaves the processor's caches, and each would be done later.
-"""
-
 
 class Work:
     """A block of ``R`` rows on its way through the engine: one row of any number of steps, or many of one step.
@@ -105,26 +100,18 @@ class Line:
         self._sessions: deque[Work] = deque()
         # By stride; with each, its number in the order of arrival.
         self._private: dict[int, deque[tuple[int, Work]]] = {}
-        # Those that have not begun, and wait until others have ended.
-        self._newcomers: deque[Work] = deque()
         self._suspects: deque[Work] = deque()
         self._num_private = self._num_arrivals = 0
         self._private_is_next = False
 
     def __len__(self) -> int:
-        return len(self._suspects) + len(self._sessions) + self._num_private + len(self._newcomers)
+        return len(self._suspects) + len(self._sessions) + self._num_private
 
     def append(self, work: Work) -> None:
         """Put work at the back."""
         if not work.private:
             self._sessions.append(work)
-        elif work.num_done or work.num_steps <= 1 or not (self._newcomers or self._num_private >= MAX_BEGUN):
-            self._enter(work)
-        else:
-            self._newcomers.append(work)
-
-    def _enter(self, work: Work) -> None:
-        """Put private work behind what has as many steps left."""
+            return
         stride = 1 << ((work.num_steps - work.num_done).bit_length() - 1)
         if stride > self._max_iteration_steps:
             stride = self._max_iteration_steps
@@ -144,8 +131,6 @@ class Line:
     def clear(self) -> list[Work]:
         """Take everything out."""
         works = [*self._suspects, *self._sessions, *(work for line in self._private.values() for _, work in line)]
-        works += self._newcomers
-        self._newcomers.clear()
         self._suspects.clear()
         self._sessions.clear()
         self._private.clear()
@@ -161,8 +146,6 @@ class Line:
         """
         dropped: list[Work] = []
         iteration = None
-        while self._newcomers and self._num_private < MAX_BEGUN:
-            self._enter(self._newcomers.popleft())
         if self._suspects:
             iteration = self._take_suspect(dropped)
         if iteration is None and self._num_private and (self._private_is_next or not self._sessions):

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostinato.service.engine.recurrent import batching
 from ostinato.service.engine.recurrent.batching import MAX_ROW_STEPS, Iteration, Line, Work
 
 
@@ -217,37 +216,3 @@ def test_all_steps_run_once_without_padding_and_nobody_starves(
                 line.append(each)
     assert all(each.num_done == each.num_steps for each in works)
     assert computed == sum(lengths)
-
-
-def test_sequences_beyond_those_that_are_under_way_begin_as_others_end_in_the_order_of_their_arrival(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(batching, "MAX_BEGUN", 2)
-    first, second, third, fourth = works = [work(6, private=True) for _ in range(4)]
-    line = line_of(works)
-    assert (len(line), next_of(line).works) == (4, [first, second])
-    line.append(late := work(6, private=True))  # while those two run
-    for each in (first, second):  # each has 4 steps behind it, and 2 before it
-        each.num_done = 4
-        line.append(each)
-    assert next_of(line).works == [first, second]
-    line.append(second)  # as if it had not ended
-    assert next_of(line).works == [second]
-    # One place was free since the first ended, and then the other's; nobody overtakes.
-    assert next_of(line).works == [third, fourth]
-    assert (next_of(line).works, len(line)) == ([late], 0)
-
-
-def test_single_steps_wait_behind_no_sequences_and_all_that_waits_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MAX_BEGUN", 1)
-    began, waits, step = work(6, private=True), work(6, private=True), work(1, private=True)
-    line = line_of([began, waits, step])
-    assert next_of(line).works == [began]
-    assert [next_of(line).works for _ in range(2)] == [[step], [waits]]
-    line = line_of([began, waits, step])
-    assert line.clear() == [began, step, waits]
-    assert len(line) == 0
-    line = line_of([began, waits])
-    waits.future.has_gone = True
-    assert line.next_iteration()[0] is not None
-    assert line.next_iteration() == (None, [waits])
