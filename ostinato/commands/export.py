@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.export_view import export_summary, proof_table
-from ostinato.commands.options import split_names
+from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
 from ostinato.extras import require
 
@@ -118,22 +118,8 @@ def export(
     check: Annotated[
         bool, typer.Option("--check", help="Export and prove, show what came of it, and write nothing.")
     ] = False,
-    quantize: Annotated[
-        str,
-        typer.Option(
-            help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and "
-            "LSTMs, whose rows run alone.",
-            show_default="none",
-        ),
-    ] = "",
-    max_loss: Annotated[
-        float | None,
-        typer.Option(
-            help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
-            metavar="DIFFERENCE",
-            show_default="any",
-        ),
-    ] = None,
+    quantize: Quantize = "",
+    max_loss: MaxLoss = None,
     keep_inputs: Annotated[
         int,
         typer.Option(

@@ -15,7 +15,7 @@ from rich.markup import escape
 from ostinato.commands.export_view import export_summary, proof_table
 from ostinato.commands.found_table import found_table
 from ostinato.commands.guard import fork_under_limits, is_forked, run_in_a_fork
-from ostinato.commands.options import split_names
+from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
 from ostinato.errors import CommandError
 from ostinato.extras import require
@@ -95,22 +95,8 @@ def import_(
             show_default="none",
         ),
     ] = None,
-    quantize: Annotated[
-        str,
-        typer.Option(
-            help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and "
-            "LSTMs, whose rows run alone.",
-            show_default="none",
-        ),
-    ] = "",
-    max_loss: Annotated[
-        float | None,
-        typer.Option(
-            help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
-            metavar="DIFFERENCE",
-            show_default="any",
-        ),
-    ] = None,
+    quantize: Quantize = "",
+    max_loss: MaxLoss = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:

@@ -101,3 +101,21 @@ def renamed_columns(pairs: list[str] | None) -> dict[str, str]:
 def split_names(names: str) -> tuple[str, ...]:
     """Names written with commas between them."""
     return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+Quantize: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and LSTMs, "
+        "whose rows run alone.",
+        show_default="none",
+    ),
+]
+MaxLoss: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
+        metavar="DIFFERENCE",
+        show_default="any",
+    ),
+]

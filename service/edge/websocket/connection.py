@@ -194,7 +194,9 @@ class WebSocketConnection(asyncio.Protocol):
             self._stream.set_client_reads(True)
 
     def send(self, message: bytes, *, is_text: bool) -> None:
-        """See ``Channel.send``; a stream that has ended sends nothing more."""
+        """See ``Channel.send``; a client that has hung up is sent nothing more, though its stream may not know yet."""
+        if self._protocol.state is not State.OPEN:
+            return
         if is_text:
             self._protocol.send_text(message)
         else:

@@ -22,7 +22,7 @@ from ostinato.service.edge.websocket import connection as websocket
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import STATE_KEY, Streams
 from tests.service.puppet import House, column, until
-from tests.waiting import until_true
+from tests.waiting import PATIENCE_SECONDS, until_true
 
 FRAME = b'{"session_id": "a", "inputs": [[1]]}'
 
@@ -562,3 +562,26 @@ async def test_a_lost_connection_drops_what_has_not_begun() -> None:
         await until_true(lambda: not house.engine.num_rows)
         assert session.steps == 1
     assert house.value('ostinato_cancelled_total{model="sum",version="1"}') == 1
+
+
+@pytest.mark.parametrize("frame", [FRAME, b'{"session_id": "a", "inputs": [[1]], "seq": 7}'])
+async def test_a_client_that_hung_up_a_moment_ago_keeps_nobody_of_its_iteration_from_an_answer(frame: bytes) -> None:
+    """Between the end of what it sends and that of its connection, its steps may be committed with others'."""
+    house = House(in_thread=True)
+    async with client_of(house) as client:
+        await house.sessions.open("sum", session_id="b")
+        await client.shake_hands()
+        house.runner.gate.clear()
+        held = house.ledger.step(await house.sessions.find("b"), column(5))
+        await until(lambda: house.runner.is_held)
+        client.say(frame)
+        other = house.ledger.step(await house.sessions.find("b"), column(1))
+        client.connection.eof_received()
+        house.runner.gate.set()
+        assert (await held).outputs.tolist() == [[5]]
+        assert (await asyncio.wait_for(other, PATIENCE_SECONDS)).outputs.tolist() == [[6]]
+        assert (await house.ledger.step(await house.sessions.find("a"), column(1))).steps == (
+            2 if frame == FRAME else 1
+        )
+        assert not house.engine.arena.busy.any()
+    house.engine.close()
