@@ -130,7 +130,7 @@ class Loader:
         for directory in directories:
             async with self._one_at_a_time:
                 await self._try(directory)
-        self._count()
+        self._count()  # what is missing
 
     async def keep(self) -> None:
         """Try again what is not served, until everything is: what the system refused, with pauses that grow; a version
@@ -179,7 +179,6 @@ class Loader:
             if self._verdicts is not None:
                 # Nobody may ask it for days, and it has the memory of a whole interpreter.
                 await asyncio.to_thread(self._verdicts.end_child)
-        self._count()
 
     async def why_other(self, directory: Path) -> str:
         """Why the files of a version that is served are not those that it was loaded from; empty where they are."""
@@ -255,6 +254,7 @@ class Loader:
         except Exception as error:
             self._reject(directory, release, error)
         finally:
+            self._count()  # at once: who is told that it is served, and looks, must find it counted
             self._tether.tell("loaded", release)
 
     def _reject(self, directory: Path, release: Release, error: Exception) -> None:

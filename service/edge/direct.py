@@ -17,7 +17,7 @@ from ostinato.service.edge.message import EventStream, Request, Response
 from ostinato.service.edge.routes import Handler, Routes
 from ostinato.service.edge.tags import NO_TAG, Tag, printable
 from ostinato.service.edge.terms import Terms
-from ostinato.service.errors import Draining, OstinatoError, Overloaded
+from ostinato.service.errors import OstinatoError, Overloaded
 from ostinato.service.inputs.turns import SLICE_NUMBERS
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.refusals import REFUSALS
@@ -123,8 +123,11 @@ class DirectExchange:
 
     def is_refused(self, path: str, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether there is no room for what is asked, which is then answered before its body is read; what else is
-        wrong with it is found when it is there.
+        wrong with it is found when it is there, and so is it where the connection ends with the answer: a client that
+        goes on sending would not hear it.
         """
+        if not self.keep_alive:
+            return False
         desk, routes = self._desk, self._routes
         try:
             if desk.access is not None:
@@ -132,12 +135,17 @@ class DirectExchange:
                 routes = caller.served
                 caller.check_route("POST", routes.route("POST", path)[0])
             pattern, name, _ = routes.route("POST", path)
-            if (check := routes.room.get(pattern)) is not None:
-                check(name)
-        except (Overloaded, Draining) as error:
+            if (check := routes.room.get(pattern)) is None:
+                return False
+            desk.check_headers(headers, "POST", path)
+            check(name)
+        except Overloaded as error:
             self._pattern, self._path, self._headers = pattern, path, headers
             self._terms = desk.terms_of(headers)
             self.read_at = time.perf_counter()
+            if desk.tracer is not None:
+                self._span = desk.begin_span("POST", pattern, self._tagged(), self.arrived_at)
+                current_span.set(None)
             self.set_exception(error)
             return True
         except OstinatoError:

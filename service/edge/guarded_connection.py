@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from enum import Enum
 from typing import Any
 
 import httptools
@@ -17,21 +16,13 @@ from ostinato.service.edge.access_log import Answered
 from ostinato.service.edge.answers import whole_answer
 from ostinato.service.edge.head import MAX_HEAD_BYTES, MAX_HEADERS, WHOLE_SERVER, fault_of, other_version, too_large
 from ostinato.service.edge.message import Response
-from ostinato.service.edge.reading_connection import SLICE_BYTES, ReadingConnection
+from ostinato.service.edge.reading_connection import SLICE_BYTES, Reading, ReadingConnection
 from ostinato.service.errors import MalformedRequest, OstinatoError, RequestTimeout
 
 LINGER_SECONDS = 2.0
 """How long a client may take to read why its connection ends, and to end its side."""
 MAX_REFUSED = 16
 """So many connections beyond the limit are told so; those beyond that are cut, since to tell takes a descriptor."""
-
-
-class Reading(Enum):
-    """What of a request is being read."""
-
-    NONE = 0
-    HEAD = 1
-    BODY = 2
 
 
 _NONE, _HEAD, _BODY = Reading
@@ -87,7 +78,8 @@ class GuardedConnection(ReadingConnection):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade_when_answered(data[upgrade.args[0] :] + self.take_rest())
         except httptools.HttpParserError as error:
-            self._refuse(self._fault or fault_of(error))
+            if not self._is_ending():
+                self._refuse(self._fault or fault_of(error))
         else:
             if self._reading is _HEAD:
                 self._look_at_part_of_head()
@@ -116,7 +108,11 @@ class GuardedConnection(ReadingConnection):
         self.begin_asgi()
 
     def judge_head(self) -> None:
-        """Refuse a head that is over a limit, or says what cannot be done; it is read."""
+        """Refuse a head that is over a limit, or says what cannot be done; it is read. What comes behind the last
+        answer of a connection is not begun, for nobody would hear of it.
+        """
+        if self._is_ending():
+            raise ConnectionAbortedError
         if (
             len(self.headers) > MAX_HEADERS
             or self._num_new_bytes > MAX_HEAD_BYTES
@@ -333,6 +329,10 @@ class GuardedConnection(ReadingConnection):
         self.transport.write_eof()
         self._disarm()
         self.timeout_keep_alive_task = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _is_ending(self) -> bool:
+        """Whether no request will be answered any more."""
+        return self._is_over or self.transport.is_closing()
 
     def _is_answered(self) -> bool:
         """Whether no request is under way."""

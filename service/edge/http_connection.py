@@ -52,7 +52,6 @@ class HttpConnection(GuardedConnection):
             and self.url.startswith((b"/v1/", b"/v2/"))
             and self._is_answered()
             and not self.flow.write_paused
-            and not self.transport.is_closing()
             and not self.expect_100_continue
             and self.url.isascii()
             and b"%" not in self.url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import Enum
 from typing import Any
 
 from ostinato.service.edge.answering_connection import AnsweringConnection
@@ -10,6 +11,14 @@ from ostinato.service.inputs.turns import TURN_SECONDS
 
 SLICE_BYTES = 32_768
 """What is read in one go: as a body in the smallest chunks, or as the smallest requests, some milliseconds of work."""
+
+
+class Reading(Enum):
+    """What of a request is being read."""
+
+    NONE = 0
+    HEAD = 1
+    BODY = 2
 
 
 class ReadingConnection(AnsweringConnection):

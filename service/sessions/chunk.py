@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ from ostinato.service.errors import OstinatoError
 from ostinato.service.sessions.offsets import ChunkOffset
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.arena import Arena
+
+logger = logging.getLogger(__name__)
 
 
 class TimesTold(NamedTuple):
@@ -105,8 +108,14 @@ class Chunk(Work):
         """It is committed; ``seq`` steps were applied before it."""
         if not self.future.done():
             steps, made = seq + self.num_steps, self.engine.made
-            answer = StepAnswer(self.session.session_id, seq, steps, self.outputs, made, watched=self.watched)
+            self.give(StepAnswer(self.session.session_id, seq, steps, self.outputs, made, watched=self.watched))
+
+    def give(self, answer: StepAnswer) -> None:
+        """Hand the answer to whoever waits for it. It fails nobody: others of its iteration wait for theirs."""
+        try:
             self.future.set_result(answer)
+        except Exception:
+            logger.exception("an answer of session %s could not be handed on", self.session.session_id)
 
     def count(self, meter: Meter) -> None:
         """Have its steps counted, unless they are not applied."""
@@ -127,7 +136,10 @@ class Chunk(Work):
         if self.meter is not None:
             self.meter.count_failed(self.num_steps, error)
         if not self.future.done():
-            self.future.set_exception(error)
+            try:
+                self.future.set_exception(error)
+            except Exception:  # as in ``give``
+                logger.exception("an error of session %s could not be handed on", self.session.session_id)
 
     def split(self) -> Iterator[Chunk]:
         """Itself: it is one session's already."""

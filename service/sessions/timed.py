@@ -82,7 +82,7 @@ class TimedChunk(Chunk):
             told = TimesTold(self._given.texts(), self._placed.num_filled)
             watched = None if self.watched is None else self.watched.at_steps(self._placed.positions)
             steps, made = seq + self.num_steps, self.engine.made
-            self.future.set_result(StepAnswer(self.session.session_id, seq, steps, self.answered, made, told, watched))
+            self.give(StepAnswer(self.session.session_id, seq, steps, self.answered, made, told, watched))
 
     def _put(self, placed: Placed) -> None:
         if self.meter is not None:  # what is filled in is run for its client, too

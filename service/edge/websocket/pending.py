@@ -32,10 +32,21 @@ class Pending:
         span: of its trace; None = it has none.
         session: where its chunk was put; None before.
         refusal: what ``session``, which may be an old copy, refused it with; None = it has not.
-        is_over: whether nobody waits for it any more.
+        is_over: whether it is answered, or nobody waits for it any more.
     """
 
-    __slots__ = ("_owner", "arrived_at", "frame", "is_over", "num_bytes", "refusal", "session", "span", "work")
+    __slots__ = (
+        "_is_dropped",
+        "_owner",
+        "arrived_at",
+        "frame",
+        "is_over",
+        "num_bytes",
+        "refusal",
+        "session",
+        "span",
+        "work",
+    )
 
     def __init__(self, owner: PendingOwner, frame: StreamFrame | None, message: Message, span: Any = None) -> None:
         self._owner = owner
@@ -46,15 +57,15 @@ class Pending:
         self.work: asyncio.Future[Any] | None = None
         self.session: LiveSession | None = None
         self.refusal: OstinatoError | None = None
-        self.is_over = False
+        self.is_over = self._is_dropped = False
 
     def done(self) -> bool:
         """See ``Waiter``, as all below; what was refused asks anew, and its chunk is over all the same."""
         return self.is_over or self.refusal is not None or self.work is not None
 
     def cancelled(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.is_over
+        """Whether nobody waits for it any more; one that was answered is not."""
+        return self._is_dropped
 
     def set_result(self, answer: StepAnswer, /) -> None:
         """Hand the answer on."""
@@ -66,7 +77,7 @@ class Pending:
 
     def drop(self) -> None:
         """Nobody waits for it any more: what of it has not begun is dropped."""
-        self.is_over = True
+        self.is_over = self._is_dropped = True
         if self.work is not None:
             self.work.cancel()
 

@@ -103,12 +103,15 @@ class SessionLines:
         if not self._frames.is_waited_for(pending):  # its deadline has passed
             return
         pending.refusal = None
-        missing = self._sessions.engine_of(self._model) if self._may_begin(pending.frame) else None
-        attempt = partial(self._frames.step, pending=pending)
-        work = self._frames.start(apply_anew(self._sessions, session, error, attempt, missing))
-        pending.work = work
+        pending.work = work = self._frames.start(self._ask_anew(pending, session, error))
         await asyncio.wait([work])
         self._frames.answered(pending, work)
+
+    async def _ask_anew(self, pending: Pending, session: LiveSession, error: OstinatoError) -> StepAnswer:
+        """What the newest session makes of a frame; raises as ``apply_anew``, or where the model is unloaded by now."""
+        missing = self._sessions.engine_of(self._model) if self._may_begin(pending.frame) else None
+        attempt = partial(self._frames.step, pending=pending)
+        return await apply_anew(self._sessions, session, error, attempt, missing)
 
     async def _look_up(self, session_id: str, line: list[Pending]) -> None:
         try:

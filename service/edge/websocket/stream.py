@@ -18,7 +18,7 @@ from ostinato.service.edge.websocket.channel import INVALID_DATA, SHUTTING_DOWN,
 from ostinato.service.edge.websocket.pending import Pending, draining_error
 from ostinato.service.edge.websocket.session_lines import SessionLines
 from ostinato.service.edge.witness import Witness
-from ostinato.service.errors import InvalidInput, OstinatoError
+from ostinato.service.errors import InvalidInput
 from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.ledger import Ledger
 from ostinato.service.sessions.refusals import REFUSALS
@@ -181,8 +181,13 @@ class StepStream:
             self._take_frame(frame, message)
 
     async def _take_large(self, message: Message) -> None:
-        engine = self._sessions.engine_of(self._model)
-        frame, error = await frames.read_large_frame(message.data, engine, self._sessions)
+        frame: StreamFrame | None = None
+        error: Exception | None
+        try:
+            engine = self._sessions.engine_of(self._model)
+            frame, error = await frames.read_large_frame(message.data, engine, self._sessions)
+        except Exception as failure:  # its model may be unloaded by now; those behind it wait for what comes of it
+            error = failure
         address = None if frame is not None else await frames.address_of_large(message.data)
         self._messages.popleft()
         if frame is None:
@@ -300,6 +305,8 @@ class StepStream:
         self._settle(pending, problem.status, problem.code)
 
     def _settle(self, pending: Pending, status: int, code: str = "") -> None:
+        if pending not in self._pending:  # the client has gone meanwhile
+            return
         del self._pending[pending]
         pending.is_over = True
         self._num_bytes -= pending.num_bytes
@@ -309,7 +316,7 @@ class StepStream:
         if self._draining:
             self._close_if_drained()
 
-    def _refuse_unread(self, message: Message, error: OstinatoError, address: frames.Addressee | None) -> None:
+    def _refuse_unread(self, message: Message, error: Exception, address: frames.Addressee | None) -> None:
         """Answer a message that is no frame; one that is not even text ends the stream, as RFC 6455 (8.1) wants it."""
         if address is None:
             self._channel.close(INVALID_DATA, "a text message was not UTF-8")

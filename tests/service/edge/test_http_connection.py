@@ -808,3 +808,102 @@ async def test_what_else_is_wrong_with_a_long_body_is_found_when_it_is_there(pat
         assert (await busy.answer())[0] == 200
         assert (status, problem["code"]) == told
     house.engine.close()
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["told to close", "old"])
+async def test_a_client_whose_connection_ends_with_the_answer_is_refused_when_its_body_is_there(old: bool) -> None:
+    """One that is still sending then might never read it."""
+    house = House(max_queue_rows=1, in_thread=True, connection_seconds=1e-9 if old else 0)
+    async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
+        house.runner.gate.clear()
+        await busy.send(sequences(3))
+        await until(lambda: house.runner.is_held)
+        whole = post(PREDICT, b" " * 3 * LONG_BYTES, JSON_TYPE, *([] if old else ["connection: close"]))
+        await client.send(whole[:-1])
+        await turns()
+        assert not client.reader._buffer  # type: ignore[attr-defined]
+        await client.send(whole[-1:])
+        status, headers, _ = await client.answer()
+        house.runner.gate.set()
+        assert (await busy.answer())[0] == 200
+        assert status in (422, 429)
+        assert dict(headers)["connection"] == "close"
+        assert await client.ends() == b""
+    house.engine.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ((JSON_TYPE, "content-encoding: rot13"), 415),
+        (("content-type: text/plain", "origin: http://elsewhere.example"), 403),
+    ],
+)
+async def test_what_its_head_says_wrong_is_told_before_that_there_is_no_room(
+    headers: tuple[str, ...], told: int
+) -> None:
+    house = House(max_queue_rows=1, in_thread=True)
+    async with serving(house) as server, Client.to(server) as busy, Client.to(server) as client:
+        house.runner.gate.clear()
+        await busy.send(sequences(3))
+        await until(lambda: house.runner.is_held)
+        await client.send(post(PREDICT, b" " * 3 * LONG_BYTES, *headers))
+        status, _, _ = await client.answer()
+        house.runner.gate.set()
+        assert (await busy.answer())[0] == 200
+        assert status == told
+    house.engine.close()
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["past ASGI", "through ASGI"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        post("/v1/models/sum/sessions", b'{"session_id": "b"}', JSON_TYPE),
+        step(1),
+        b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"\0junk\r\n\r\n",
+    ],
+    ids=["open", "step", "get", "junk"],
+)
+async def test_what_comes_behind_the_last_answer_of_a_connection_is_not_carried_out(
+    direct: bool, behind: bytes
+) -> None:
+    house = await house_with_a(connection_seconds=1e-9)
+    async with serving(house, direct=direct) as server, Client.to(server) as client:
+        await client.send(post("/v1/nothing", b"{}", JSON_TYPE) + behind * 2)
+        status, headers, _ = await client.answer()
+        assert (status, dict(headers)["connection"]) == (404, "close")
+        assert await client.ends() == b""
+        await turns()
+        assert house.sessions.use("b") is None
+        session = house.sessions.use("a")
+        assert session is not None
+        assert session.steps == 0
+
+
+async def test_a_client_whose_answer_cannot_be_handed_on_keeps_nobody_of_its_iteration_from_theirs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever an answer's way out may be, it is taken within the commit of all."""
+    house = House(in_thread=True)
+    for session_id in ("a", "b", "c"):
+        await house.sessions.open("sum", session_id=session_id)
+
+    def broken(*_: Any) -> None:
+        raise OSError("told to fail")
+
+    house.runner.gate.clear()
+    async with serving(house) as server, Client.to(server) as first, Client.to(server) as second:
+        await second.send(step(1, path="/v1/sessions/c/step"))
+        await until(lambda: house.runner.is_held)
+        await first.send(step(1))
+        other = house.ledger.step(await house.sessions.find("b"), column(2))
+        await until(lambda: len(server.edge.desk.under_way) == 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.edge.desk, "observe", broken)
+            house.runner.gate.set()
+            assert (await other).outputs.tolist() == [[2]]
+        assert "an answer of session a could not be handed on" in caplog.text
+        assert not house.engine.arena.busy.any()
+    house.engine.close()

@@ -13,9 +13,11 @@ import pytest
 from ostinato.service.edge.desk import Desk
 from ostinato.service.edge.v1.large import LARGE_BYTES
 from ostinato.service.edge.websocket.channel import Message
+from ostinato.service.edge.websocket.pending import Pending
 from ostinato.service.edge.websocket.stream import ROUTE, StepStream
 from ostinato.service.edge.witness import Witness
 from ostinato.service.errors import InvalidInput
+from ostinato.service.sessions.chunk import StepAnswer
 from ostinato.service.sessions.session import LiveSession
 from tests.service.puppet import House, column, until
 from tests.waiting import until_true
@@ -648,3 +650,60 @@ async def test_a_large_frame_is_read_in_slices_and_those_behind_it_wait() -> Non
     codes = {frame: answers[frame]["error"]["code"] for frame in (3, 4, None)}
     assert codes == {3: "too_large", 4: "invalid_input", None: "invalid_input"}
     assert answers[4]["error"]["field"] == "inputs[9000][0]"
+
+
+def unload(house: House) -> None:
+    """Take the model away, as whoever unloads it does."""
+    house.catalogue.remove(house.engine)
+    house.engine.retire("unloaded")
+
+
+async def test_a_large_frame_for_a_model_that_was_unloaded_is_refused_and_holds_up_nobody() -> None:
+    house = House()
+    async with line_over(house, "a") as line:
+        unload(house)
+        line.say(
+            {"session_id": "a", "id": 1, "inputs": [[1]], "padding": " " * LARGE_BYTES},
+            {"session_id": "a", "id": 2, "inputs": [[1]]},
+            b"a,1",
+        )
+        sent = await line.recorder.until(3)
+        assert "ok" not in line.recorder.codes
+        assert [answer["id"] for answer in sent] == [1, 2, None]
+        assert line.stream.is_idle
+
+
+@pytest.mark.parametrize("create_missing", [False, True])
+async def test_frames_of_a_model_that_was_unloaded_under_them_are_each_refused(create_missing: bool) -> None:
+    house = House()
+    async with line_over(house, "a", create_missing=create_missing) as line:
+        line.say({"session_id": "a", "inputs": [[1]]})
+        await line.recorder.until(1)
+        unload(house)
+        line.say({"session_id": "a", "inputs": [[1]], "id": 1})
+        line.say({"session_id": "a", "inputs": [[1]], "id": 2}, {"session_id": "b", "inputs": [[1]], "id": 3})
+        line.say(b"a,1", {"session_id": "a", "inputs": [[1]], "id": 4})
+        sent = await line.recorder.until(6)
+        assert line.recorder.codes.count("ok") == 1
+        assert sorted(str(answer["id"]) for answer in sent[1:]) == ["1", "2", "3", "4", "None"]
+        assert line.stream.is_idle
+
+
+async def test_a_frame_that_was_answered_is_none_that_nobody_waited_for() -> None:
+    """What is counted as given up is what a client left, or what its deadline took."""
+    told: list[object] = []
+
+    class Owner:
+        def applied(self, pending: Pending, answer: StepAnswer) -> None:
+            raise AssertionError(f"{pending} was not answered with {answer}")
+
+        def refused(self, pending: Pending, error: Exception) -> None:
+            told.append(error)
+            pending.is_over = True
+
+    refused, dropped = (Pending(Owner(), None, Message(b"", False, 0.0)) for _ in range(2))
+    error = RuntimeError("told to fail")
+    refused.set_exception(error)
+    assert (refused.done(), refused.cancelled(), told) == (True, False, [error])
+    dropped.drop()
+    assert (dropped.done(), dropped.cancelled()) == (True, True)
