@@ -250,7 +250,8 @@ class Settings(BaseSettings):
     busy_poll_seconds: Seconds = setting(
         0.0,
         "How long a worker looks for the next step behind the last one before it sleeps, as 0.001: steps of few "
-        "clients are answered sooner, and while there are any the worker takes a whole core. 0 = it sleeps at once.",
+        "clients are answered sooner; while there are any the worker takes a whole core, and what it does in a thread "
+        "(large requests, stores of files) waits longer for its turn. 0 = it sleeps at once.",
         Topic.TIMES,
     )
     drain_seconds: Seconds = setting(25.0, "How long work in flight may take after SIGTERM.", Topic.TIMES)
