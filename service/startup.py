@@ -38,7 +38,6 @@ from ostinato.service.edge.local_guard import check_exposure
 from ostinato.service.edge.oip.grpc.port import address_of, hold_port
 from ostinato.service.errors import FetchFailed, KeysUnreadable, ModelRejected, StateStoreUnavailable
 from ostinato.service.fetching.bento_models import repository_of, sources_of
-from ostinato.service.fetching.fetching import fetch_all
 from ostinato.service.fetching.sources import read_sources
 from ostinato.service.state.address import most_sessions, open_store
 
@@ -181,8 +180,11 @@ def fetch_models(settings: Settings, bento: Any = None) -> Settings:
     repository = settings.repository
     if of_bento and not repository.is_dir():
         repository = repository_of(bento, Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml"))
-    for fetched in fetch_all(sources, repository) if sources else ():
-        logger.info("%s", fetched)
+    if sources:
+        from ostinato.service.fetching.fetching import fetch_all  # and the HTTP client with it
+
+        for fetched in fetch_all(sources, repository):
+            logger.info("%s", fetched)
     if repository != settings.repository:
         os.environ[variable_of("repository")] = str(repository)
     return settings.model_copy(update={"repository": repository})
