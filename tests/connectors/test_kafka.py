@@ -46,7 +46,7 @@ def kafka(tmp_path: Path) -> Iterator[KafkaProcess]:
         yield running
 
 
-@pytest.mark.parametrize("rule", ["hold", "replay"])
+@pytest.mark.parametrize("rule", ["replay", pytest.param("hold", marks=pytest.mark.long)])
 def test_connector_and_service_are_killed_and_every_answer_is_there_once(tmp_path: Path, rule: str) -> None:
     done = play(Plan(seed=4, num_kills=3, rule=rule, window_seconds=3, num_readings=1500), tmp_path)
     assert done["connector"] + done["service"] + done["both"] == 3

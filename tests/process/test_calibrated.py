@@ -17,6 +17,7 @@ from tests import forecast_networks
 from tests.forecast_networks import Count, drawn_steps, offline
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, running_server
+from tests.stores import stores
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -108,7 +109,7 @@ def restart(server: ServerProcess) -> None:
     server.wait_until_ready()
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("lmdb"))
 async def test_what_sessions_tell_is_a_function_of_their_history(tmp_path: Path, store: str) -> None:
     repository = tmp_path / "repository"
     directory = forecast_networks.write(repository, calibration=forecast_networks.calibration())

@@ -10,10 +10,19 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Stage
 from tests.histories.stage import LocalReplicas
 
-PAIRS = [(scenario, store) for scenario in SCENARIOS if scenario.num_quick for store in scenario.stores]
+PAIRS = [
+    pytest.param(
+        *(scenario, store),
+        id=f"{scenario.name}-{store}",
+        marks=[pytest.mark.long] if number else [],  # a fault that each store may suffer is each time done to the first
+    )
+    for scenario in SCENARIOS
+    if scenario.num_quick
+    for number, store in enumerate(scenario.stores)
+]
 
 
-@pytest.mark.parametrize(("scenario", "store"), PAIRS, ids=[f"{scenario.name}-{store}" for scenario, store in PAIRS])
+@pytest.mark.parametrize(("scenario", "store"), PAIRS)
 async def test_nothing_acknowledged_suffers(scenario: Scenario, store: str) -> None:
     outcome = await play(
         *(scenario, store),

@@ -19,6 +19,7 @@ from tests import networks
 from tests.networks import Array, offline
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, running_server
+from tests.stores import stores
 
 KEPT = 40
 
@@ -53,7 +54,7 @@ def assert_same(made: Any, expected: Array) -> None:
     assert np.asarray(made, np.float32).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("redis"))
 async def test_a_migrated_session_answers_what_the_version_answers_offline(tmp_path: Path, store: str) -> None:
     repository = tmp_path / "repository"
     for version in ("1", "2"):
@@ -67,7 +68,7 @@ async def test_a_migrated_session_answers_what_the_version_answers_offline(tmp_p
     assert sum(migrations) > 12
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("memory", "redis"))
 async def test_steps_that_come_within_migrations_are_applied_once_and_in_the_order_sent(
     tmp_path: Path, store: str
 ) -> None:

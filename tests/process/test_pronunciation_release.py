@@ -27,6 +27,7 @@ def releasing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProces
         yield running
 
 
+@pytest.mark.long
 def test_beams_find_hardly_a_less_probable_output_than_greed(releasing: ServerProcess, held_out: Entries) -> None:
     greedy, one, five = (_spell(releasing, held_out, **options) for options in ({}, _beams(1), _beams(5)))
     assert one == greedy

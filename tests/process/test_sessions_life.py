@@ -21,11 +21,12 @@ from ostinato.errors import ServiceError
 from tests import networks
 from tests.networks import offline
 from tests.server import LIMITS, ServerProcess, running_server
+from tests.stores import stores
 
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("sessions_life")
 
-STORES = ("memory", "lmdb")
+STORES = stores("lmdb", of=("memory", "lmdb"))
 ODD_MODELS = ("time-first", "one-step", "tokens", "whole-tokens", "accumulator")
 
 

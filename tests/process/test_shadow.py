@@ -17,6 +17,7 @@ from tests import networks
 from tests.networks import Array, offline
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, running_server
+from tests.stores import stores
 from tests.waiting import until, until_true
 
 ADMIN = "/v1/admin/models/lstm"
@@ -53,7 +54,7 @@ def counted(server: ServerProcess, series: str, labels: str) -> float:
     return float(found[1]) if found else -1
 
 
-@pytest.fixture(params=["memory", "lmdb", "redis"])
+@pytest.fixture(params=stores("redis"))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "redis":
         with RedisServer() as redis:

@@ -25,6 +25,7 @@ from ostinato.errors import ServiceUnreachable, TimeConflict
 from tests.networks import Array, offline
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, running_server
+from tests.stores import stores
 from tests.timed_networks import FEATURES, HOURLY, IRREGULAR, timed_lstm
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -130,7 +131,7 @@ async def kill_now_and_then(server: ServerProcess, work: asyncio.Future[Any]) ->
     return num_killed
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("memory", "redis"))
 async def test_what_is_sent_with_times_is_answered_as_the_table_with_its_gaps_filled(
     tmp_path: Path, store: str
 ) -> None:

@@ -135,7 +135,9 @@ async def test_nothing_is_lost_where_versions_come_and_go_under_traffic(tmp_path
         assert min(await asyncio.gather(*playing)) > 0
 
 
-@pytest.mark.parametrize("way", ["open", "columns", "sequence"])
+@pytest.mark.parametrize(
+    "way", ["open", *(pytest.param(way, marks=pytest.mark.long) for way in ("columns", "sequence"))]
+)
 def test_a_canary_has_its_share_of_new_sessions_whoever_is_asked_and_after_a_restart(tmp_path: Path, way: str) -> None:
     write(tmp_path / "repository", "1", "2")
     state = f"lmdb://{tmp_path}/state"

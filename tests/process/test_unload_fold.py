@@ -20,6 +20,7 @@ from tests import networks
 from tests.networks import offline
 from tests.redis_server import RedisServer
 from tests.server import ServerProcess, running_server
+from tests.stores import stores
 from tests.waiting import until_true
 
 ADMIN = "/v1/admin/models/lstm"
@@ -203,7 +204,7 @@ async def kill(server: ServerProcess, house: House, dice: random.Random) -> None
         dice.choice(await asyncio.to_thread(server.workers)).kill()
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("lmdb", "redis"))
 async def test_no_session_is_lost_or_stranded_where_versions_are_unloaded(tmp_path: Path, store: str) -> None:
     seed = 1
     repository = tmp_path / "repository"

@@ -10,6 +10,7 @@ from benchmarks.redis_server import redis_executable
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.tools.sizing import GIB, KEY_BYTES
 from tests.ostinato.conftest import RunCommand
+from tests.stores import stores
 
 pytestmark = pytest.mark.xdist_group("ostinato_server")
 
@@ -28,7 +29,7 @@ def test_it_plans_by_what_a_bench_has_printed(models: Path, tmp_path: Path, run_
     assert 10**7 * 2 * (states + KEY_BYTES + 64) < plan["redis_bytes"] < 10**7 * 2 * (states + KEY_BYTES + 400)
 
 
-@pytest.mark.parametrize("store", ["memory", "lmdb", "redis"])
+@pytest.mark.parametrize("store", stores("lmdb"))
 def test_it_measures_a_server_of_its_own(
     models: Path, store: str, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

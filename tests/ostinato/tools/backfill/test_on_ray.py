@@ -42,6 +42,7 @@ with connected("local", 2):
 """
 
 
+@pytest.mark.long
 def test_actors_of_ray_give_the_numbers_of_one_process_to_the_bit(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     model = lstm().write(tmp_path / "repository", generator.normal(size=(2, 5, 3)).astype(np.float32))
