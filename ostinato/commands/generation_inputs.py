@@ -104,7 +104,8 @@ def _json_inputs(path: Path) -> list[Source]:
 def _array_inputs(path: Path) -> list[Source]:
     if path.suffix != ".npy":
         raise ValueError("its name should end in .json, .npy, .csv, or .csv.xz, .gz or .bz2")
-    content = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        content = np.lib.format.read_array(file, allow_pickle=False)
     if content.ndim not in (2, 3) or content.dtype.kind not in "fiu":
         raise ValueError(f"numbers [n, F] or [N, n, F] are wanted, and these are {content.dtype} {content.shape}")
     return [content] if content.ndim == 2 else list(content)

@@ -80,6 +80,17 @@ def check(made: Sequence[dict[str, Any]], golden: Sequence[dict[str, Array]]) ->
             assert np.array(outputs[name], array.dtype).reshape(array.shape).tobytes() == array.tobytes(), name
 
 
+def arrays_of(output: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The arrays of a file by the names of the outputs."""
+    if output.suffix == ".safetensors":
+        return dict(load_file(output))
+    loaded = np.load(output)
+    if output.suffix == ".npy":
+        return {names[0]: loaded}
+    with loaded:
+        return {name: loaded[name] for name in names}
+
+
 @pytest.mark.parametrize(
     ("model", "given", "wanted"),
     [
@@ -103,8 +114,7 @@ def test_sequences_come_back_by_name_and_in_their_shape(
         outputs = json.loads(output.read_text())["outputs"]
         made = [each if isinstance(each, dict) else {names[0]: each} for each in outputs]
     else:
-        loaded: Any = load_file(output) if wanted == ".safetensors" else np.load(output)
-        arrays = {names[0]: loaded} if wanted == ".npy" else {name: loaded[name] for name in names}
+        arrays = arrays_of(output, names)
         made = [{name: arrays[name][row] for name in names} for row in range(NUM_SEQUENCES)]
     check(made, golden)
 

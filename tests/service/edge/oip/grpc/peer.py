@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +17,9 @@ from ostinato.service.edge.oip.grpc.server import GrpcServer
 from ostinato.service.edge.oip.grpc.wire import METHODS, SERVICE, ModelInferRequest, ModelStreamInferResponse
 from ostinato.service.edge.routes import Routes
 from tests.service.puppet import House
+from tests.waiting import until_true
+
+_GRPC_TASKS = re.compile(r"HandleExceptions\[|rpc_task")
 
 
 class Peer:
@@ -53,6 +58,8 @@ async def peer_of(house: House, **options: Any) -> AsyncIterator[Peer]:
             yield peer
         finally:
             await server.stop()
+    # gRPC's own last turns of calls that have ended.
+    await until_true(lambda: not any(_GRPC_TASKS.match(task.get_name()) for task in asyncio.all_tasks()))
 
 
 def steps(*values: float, model: str = "sum", name: str = "", **parameters: bool | int | str) -> Any:
