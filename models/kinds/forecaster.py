@@ -72,6 +72,8 @@ def train(recipe: Recipe, job: Job) -> Trained:
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     network, fitted = _fit(recipe, dataset, job)
+    if recipe.training.horizon_steps > 1:
+        job.tell("the rivals of the report learn now, a model for each step ahead")
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
@@ -80,6 +82,7 @@ def train(recipe: Recipe, job: Job) -> Trained:
         recipe.training.horizon_steps,
         recipe.data.season_steps,
         others,
+        (*recipe.data.cycles, *recipe.data.known_future),
     )
     metrics = {one.target: one.metrics() for one in judged}
     validation = "validation_mae" if "MAE" in fitted.label else "validation_loss"
