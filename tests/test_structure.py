@@ -455,6 +455,7 @@ MIRROR_NOTHING = {
     "export/test_telemetry.py": "what a library that is imported leaves on the disk",
     "export/test_toy_kind.py": "the steps by which a kind of training is added",
     "models/test_devices.py": "that every kind trains on any device",
+    "models/rivals/test_readmes.py": "that the tables of the examples have the figures that their rivals make",
     "models/test_train_command.py": "the command over real recipes and networks",
     "models/training/test_pairs_recipe.py": "that each line of a recipe reaches its network",
     "ostinato/tables/test_train_and_replay.py": "training and replay of one table",
