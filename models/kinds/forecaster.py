@@ -71,9 +71,9 @@ def train(recipe: Recipe, job: Job) -> Trained:
     check_series(dataset, recipe)
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
-    network, fitted = _fit(recipe, dataset, job)
     if recipe.training.horizon_steps > 1:
-        job.tell("the rivals of the report learn now, a model for each step ahead")
+        job.tell("behind the last epoch the rivals of the report learn, some of them a model for each step ahead")
+    network, fitted = _fit(recipe, dataset, job)
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
