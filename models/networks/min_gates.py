@@ -54,8 +54,7 @@ class MinLSTM(ParallelLayer):
         n    = W x_t + b
         h_t  = f / (f + i) * h_{t-1} + i / (f + i) * n
 
-    Each of f, i and n has its own ``W, b``. As the paper's appendix does, the quotient is taken of logarithms, since
-    both gates may be 0: ``f / (f + i) = sigmoid(log f - log i)``.
+    Each of f, i and n has its own ``W, b``. Where both gates are shut the quotient still is what it tends to.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -86,6 +85,11 @@ class MinLSTM(ParallelLayer):
 
 
 def _kept_and_new(given: Tensor) -> tuple[Tensor, Tensor]:
-    """``f / (f + i)`` and n; ``log sigmoid(x)`` is ``-softplus(-x)``."""
+    """``f / (f + i)`` and n. With ``f = 1 / (1 + F)`` and ``i = 1 / (1 + I)`` it is ``(1 + I) / (1 + F + 1 + I)``; all
+    of it divided by the largest, it neither overflows nor vanishes.
+    """
     f, i, n = given.chunk(3, dim=-1)
-    return torch.sigmoid(functional.softplus(-i) - functional.softplus(-f)), n
+    largest = torch.maximum(torch.maximum(-f, -i), torch.zeros_like(f))
+    one = torch.exp(-largest)
+    of_f, of_i = one + torch.exp(-f - largest), one + torch.exp(-i - largest)
+    return of_i / (of_f + of_i), n
