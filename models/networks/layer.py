@@ -82,7 +82,7 @@ class SteppedLayer(Layer):
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """As ``Layer`` says."""
-        after = tuple(state[0] for state in states)
+        after = tuple(state.squeeze(0) for state in states)
         keep = one_mask_a_sequence(self.recurrent_dropout if self.training else 0.0, after[0])
         outputs = []
         for given in self.project(x).unbind(1):

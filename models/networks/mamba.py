@@ -21,10 +21,10 @@ class Mamba(ParallelLayer):
         u_t   = silu(sum over k < 4 of w_k * u_{t-k} + b)       of each unit by itself
         r, B, C = W' u_t                                        [H / 16], [N], [N]
         D     = softplus(W'' r + b'')                           [E]
-        S_t   = exp(D A) * S_{t-1} + (D * u_t) B^T              [E, N], A negative
-        y_t   = V ((S_t C + s * u_t) * silu(g))
+        S_t   = exp(D A) * S_{t-1} + B (D * u_t)^T              [N, E], A negative
+        y_t   = V ((C^T S_t + s * u_t) * silu(g))
 
-    States: ``past [1, B, 3, E]``, what the convolution reads, and ``space [1, B, E, N]``. At first A is -1 ... -N in
+    States: ``past [1, B, 3, E]``, what the convolution reads, and ``space [1, B, N, E]``. At first A is -1 ... -N in
     each unit, and D at rest between 0.001 and 0.1, as the paper has them.
     """
 
@@ -33,7 +33,7 @@ class Mamba(ParallelLayer):
 
     def __init__(self, input_size: int, hidden_size: int, state_size: int | None = None) -> None:
         inner, state_size = self._EXPANSION * hidden_size, state_size or 16
-        super().__init__(hidden_size, ((self._TAPS - 1, inner), (inner, state_size)))
+        super().__init__(hidden_size, ((self._TAPS - 1, inner), (state_size, inner)))
         self.sizes = [math.ceil(hidden_size / 16), state_size, state_size]
         self.input_weight = nn.Parameter(torch.empty(2 * inner, input_size))
         self.taps_weight = nn.Parameter(torch.empty(self._TAPS, inner))
@@ -41,14 +41,16 @@ class Mamba(ParallelLayer):
         self.selecting_weight = nn.Parameter(torch.empty(sum(self.sizes), inner))
         self.delta_weight = nn.Parameter(torch.empty(inner, self.sizes[0]))
         self.delta_bias = nn.Parameter(torch.empty(inner))
-        self.log_decay = nn.Parameter(torch.empty(inner, state_size))
+        self.log_decay = nn.Parameter(torch.empty(state_size, inner))
         self.skip = nn.Parameter(torch.empty(inner))
         self.output_weight = nn.Parameter(torch.empty(hidden_size, inner))
 
     @torch.no_grad()
     def set_time_scales(self) -> None:
         """A and D at rest, and s = 1."""
-        self.log_decay.copy_(torch.log(torch.arange(1.0, self.log_decay.shape[1] + 1)).expand_as(self.log_decay))
+        self.log_decay.copy_(
+            torch.log(torch.arange(1.0, len(self.log_decay) + 1)).unsqueeze(1).expand_as(self.log_decay)
+        )
         least, most = (math.log(each) for each in self._DELTAS)
         deltas = torch.exp(torch.rand(len(self.delta_bias)) * (most - least) + least)
         self.delta_bias.copy_(torch.log(torch.expm1(deltas)))  # softplus backwards
@@ -85,12 +87,12 @@ class Mamba(ParallelLayer):
         return functional.silu(made)
 
     def _selected(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is kept and what is written, ``[..., E, N]``, and C ``[..., N, 1]``."""
+        """What is kept and what is written, ``[..., N, E]``, and C ``[..., 1, N]``."""
         r, b, c = torch.split(functional.linear(u, self.selecting_weight), self.sizes, dim=-1)
         delta = functional.softplus(functional.linear(r, self.delta_weight, self.delta_bias))
-        kept = torch.exp(delta.unsqueeze(-1) * -torch.exp(self.log_decay))
-        return kept, (delta * u).unsqueeze(-1) * b.unsqueeze(-2), c.unsqueeze(-1)
+        kept = torch.exp(delta.unsqueeze(-2) * -torch.exp(self.log_decay))
+        return kept, b.unsqueeze(-1) * (delta * u).unsqueeze(-2), c.unsqueeze(-2)
 
     def _shown(self, space: Tensor, c: Tensor, u: Tensor, gate: Tensor) -> Tensor:
-        read = torch.matmul(space, c).squeeze(-1) + self.skip * u
+        read = torch.matmul(c, space).squeeze(-2) + self.skip * u
         return functional.linear(read * functional.silu(gate), self.output_weight)

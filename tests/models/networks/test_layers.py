@@ -168,6 +168,8 @@ def test_a_misspelt_cell_is_told_once_with_the_nearest(cell: Any, tmp_path: Path
         ({"cell": "rnn", "activation": "linear"}, "activation: of rnn it is tanh or relu"),
         ({"cell": "lstm", "periods": [1, 2]}, "periods: is of clockwork, and no layer is that"),
         ({"cell": "clockwork", "hidden_size": 10}, "hidden_size: 10 units make no 4 groups of one size"),
+        ({"cell": "mlstm", "hidden_size": 10}, "hidden_size: 10 units make no 4 heads of one size"),
+        ({"cell": "lstm", "interval": "gap"}, "interval: is of cfc, and no layer is that"),
         ({"cell": []}, "cell"),
         ({"cell": "lstm", "dropout": 1.0}, "dropout"),
     ],
