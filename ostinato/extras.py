@@ -31,6 +31,7 @@ PACKAGES = {
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
     "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
+    "sklearn": "scikit-learn",
 }
 """Libraries that have another name than their package."""
 

@@ -26,7 +26,7 @@ TRAINING = ("torch", "onnx", "onnxscript", "ostinato.models", "ostinato.export")
 TYPED_BY_USERS = ("ostinato.client", "ostinato.commands", "ostinato.tools", "ostinato.cli")
 EDGE = ("ostinato.service.edge", "ostinato.service.app")
 UNKNOWN_TO_LEAVES = ("ostinato", "bentoml", "starlette")
-ABOVE_NETWORKS = ("training", "scores", "kinds")
+ABOVE_NETWORKS = ("training", "rivals", "scores", "kinds")
 SERVING = ("ostinato.service", "bentoml", "onnxruntime", *TRAINING)
 
 # Who must not know whom: (a module and what is under it, what is forbidden there, what is allowed all the same).
@@ -74,12 +74,21 @@ FORBIDDEN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ostinato.naive_forecasts": (("ostinato",), ()),
     "ostinato.models": (
         ("ostinato", "bentoml", "onnxruntime", "onnx"),
-        ("ostinato.models", "ostinato.tables", "ostinato.errors", "ostinato.byte_pairs", "ostinato.naive_forecasts"),
+        (
+            "ostinato.models",
+            "ostinato.tables",
+            "ostinato.errors",
+            "ostinato.extras",
+            "ostinato.byte_pairs",
+            "ostinato.naive_forecasts",
+        ),
     ),
-    # Each on its floor: what is learned from, networks, how they are trained, how good they are, and the kinds.
+    # Each on its floor: what is learned from, networks, how they are trained, what they must beat, how good they are,
+    # and the kinds.
     "ostinato.models.data": (tuple(f"ostinato.models.{name}" for name in ("networks", *ABOVE_NETWORKS)), ()),
     "ostinato.models.networks": (tuple(f"ostinato.models.{name}" for name in ABOVE_NETWORKS), ()),
-    "ostinato.models.training": (("ostinato.models.scores", "ostinato.models.kinds"), ()),
+    "ostinato.models.training": (("ostinato.models.rivals", "ostinato.models.scores", "ostinato.models.kinds"), ()),
+    "ostinato.models.rivals": (("ostinato.models.scores", "ostinato.models.kinds"), ()),
     "ostinato.models.scores": (("ostinato.models.kinds",), ()),
     "ostinato.export": ((*TYPED_BY_USERS, "ostinato.service.sessions", *EDGE), ()),
     "ostinato.client": (SERVING, ()),
@@ -446,6 +455,7 @@ MIRROR_NOTHING = {
     "export/test_telemetry.py": "what a library that is imported leaves on the disk",
     "export/test_toy_kind.py": "the steps by which a kind of training is added",
     "models/test_devices.py": "that every kind trains on any device",
+    "models/rivals/test_readmes.py": "that the tables of the examples have the figures that their rivals make",
     "models/test_train_command.py": "the command over real recipes and networks",
     "models/training/test_pairs_recipe.py": "that each line of a recipe reaches its network",
     "ostinato/tables/test_train_and_replay.py": "training and replay of one table",

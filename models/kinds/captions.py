@@ -20,12 +20,10 @@ from ostinato.models.errors import DataError
 from ostinato.models.networks.caption import Captioner, spell
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section, TrainingRecipe
 from ostinato.models.report import BarChart, ReportPart, ScoreTable
+from ostinato.models.rivals.pictures import RIVALS
+from ostinato.models.rivals.rival import NETWORK, answers_of, metric_name
 from ostinato.models.run_files import Trained, read_run
-from ostinato.models.scores.captions import (
-    CaptionScores,
-    most_frequent_text,
-    nearest_texts,
-)
+from ostinato.models.scores.captions import CaptionScores
 from ostinato.models.training.fitting import Fitted, fit_rows
 from ostinato.models.training.generation import loss_of
 from ostinato.models.training.job import Job
@@ -228,7 +226,7 @@ def _whole(lines: Lines) -> tuple[Tensor, Tensor]:
 def _scored(
     network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols: tuple[str, ...], fitted: Fitted
 ) -> tuple[dict[str, Any], list[ReportPart]]:
-    test, training = data.parts["test"], data.parts["training"]
+    test = data.parts["test"]
     longest = max(len(units(text, recipe)) for part in data.parts.values() for text in part.texts)
     joint = " " if recipe.network.unit == "words" else ""
     written: list[str] = []
@@ -236,32 +234,21 @@ def _scored(
         codes = spell(network, torch.from_numpy(test.pixels[rows]), EDGE_CODE, EDGE_CODE, max_steps=2 * longest)
         written += [joint.join(symbols[code] for code in row) for row in codes]
     texts = [joint.join(units(text, recipe)) for text in test.texts]
-    rivals = {
-        "network": written,
-        "nearest picture, its text": nearest_texts(training, test.pixels),
-        "nearest mean picture, its text": nearest_texts(_means(training), test.pixels),
-        "always the most frequent": [most_frequent_text(training)] * len(texts),
+    theirs, missing = answers_of(RIVALS, data)
+    scores = {
+        name: CaptionScores.of([joint.join(units(text, recipe)) for text in found], texts)
+        for name, found in {NETWORK: written, **theirs}.items()
     }
-    scores = {name: CaptionScores.of(found, texts) for name, found in rivals.items()}
     table = ScoreTable(
         title=f"texts of {len(texts):,} held-out pictures",
         columns=("captions", "right, to the letter", "wrong letters"),
         rows=tuple((name, f"{one.right:.1%}", f"{one.letter_error:.1%}") for name, one in scores.items()),
-        note=fitted.sentence(),
+        note="; ".join(filter(None, (fitted.sentence(), missing))),
     )
     wrong = [(true, found) for true, found in zip(texts, written, strict=True) if true != found][:_EXAMPLES]
     mistakes = ScoreTable("mistakes, the first", ("true", "written"), tuple(wrong), printed=False)
-    names = ("network", "nearest_picture", "nearest_mean_picture", "most_frequent")
-    metrics = {name: asdict(one) for name, one in zip(names, scores.values(), strict=True)}
+    metrics = {metric_name(name): asdict(one) for name, one in scores.items()}
     return {**metrics, "num_scored": len(texts)}, [table, _by_text(texts, written), mistakes]
-
-
-def _means(pictures: Pictures) -> Pictures:
-    """For each text the mean of its pictures."""
-    places: dict[str, list[int]] = {}
-    for row, text in enumerate(pictures.texts):
-        places.setdefault(text, []).append(row)
-    return Pictures(np.stack([pictures.pixels[rows].mean(axis=0) for rows in places.values()]), tuple(places))
 
 
 def _by_text(texts: list[str], written: list[str]) -> BarChart:

@@ -71,6 +71,8 @@ def train(recipe: Recipe, job: Job) -> Trained:
     check_series(dataset, recipe)
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
+    if recipe.training.horizon_steps > 1:
+        job.tell("behind the last epoch the rivals of the report learn, some of them a model for each step ahead")
     network, fitted = _fit(recipe, dataset, job)
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
@@ -80,6 +82,7 @@ def train(recipe: Recipe, job: Job) -> Trained:
         recipe.training.horizon_steps,
         recipe.data.season_steps,
         others,
+        (*recipe.data.cycles, *recipe.data.known_future),
     )
     metrics = {one.target: one.metrics() for one in judged}
     validation = "validation_mae" if "MAE" in fitted.label else "validation_loss"

@@ -21,12 +21,13 @@ from ostinato.models.networks.classifier import (
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
 from ostinato.models.report import ReportPart, ScoreTable
+from ostinato.models.rivals.rival import NETWORK, answers_of, metric_name
+from ostinato.models.rivals.sequences import RIVALS
 from ostinato.models.run_files import Trained
 from ostinato.models.scores.labelled import (
     ClassScores,
     class_table,
     confusion_chart,
-    nearest_neighbours,
     right_by_step,
 )
 from ostinato.models.training.fitting import Fitted
@@ -88,32 +89,26 @@ def _for(network: AnyClassifier, sequence: LabelledSequence) -> LabelledSequence
 
 
 def _scored(network: AnyClassifier, data: Labelled, fitted: Fitted) -> tuple[dict[str, Any], list[ReportPart]]:
-    test, training = data.parts["test"], data.parts["training"]
+    test = data.parts["test"]
     found = probabilities(network, test)
     answers = np.array([steps[-1].argmax() for steps in found])
     truth = np.array([int(sequence.answers[0]) for sequence in test])
     num_classes = len(data.classes)
-    most_frequent = np.bincount([int(sequence.answers[0]) for sequence in training]).argmax()
-    scores = {
-        "network": ClassScores.of(answers, truth, num_classes),
-        "nearest neighbour, dynamic time warping": ClassScores.of(
-            nearest_neighbours(training, test, data.statistics), truth, num_classes
-        ),
-        "always the most frequent": ClassScores.of(np.full(len(test), most_frequent), truth, num_classes),
-    }
+    theirs, missing = answers_of(RIVALS, data)
+    scores = {name: ClassScores.of(one, truth, num_classes) for name, one in {NETWORK: answers, **theirs}.items()}
     rows = tuple(
         (name, f"{one.accuracy:.1%}", f"{one.balanced_accuracy:.1%}", f"{one.macro_f1:.3f}")
         for name, one in scores.items()
     )
     columns = ("label by", "right", "mean of classes", "macro F1")
-    table = ScoreTable(f"labels of {len(test):,} held-out sequences", columns, rows, fitted.sentence())
+    note = "; ".join(filter(None, (fitted.sentence(), missing)))
+    table = ScoreTable(f"labels of {len(test):,} held-out sequences", columns, rows, note)
     sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
     sections.append(class_table(answers, truth, data.classes))
     if isinstance(network, StreamClassifier):
         sections.append(right_by_step(found, truth))
     sections.append(_mistakes(data, found, answers, truth))
-    names = ("network", "nearest_neighbour", "most_frequent")
-    metrics = {name: asdict(one) for name, one in zip(names, scores.values(), strict=True)}
+    metrics = {metric_name(name): asdict(one) for name, one in scores.items()}
     return {**metrics, "num_scored": len(test)}, sections
 
 

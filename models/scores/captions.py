@@ -1,17 +1,11 @@
-"""Scores of texts for pictures, and what needs no training: the nearest picture's text, the most frequent."""
+"""Scores of texts that were written for pictures."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ostinato.models.data.pictures import Pictures, Pixels
 from ostinato.models.scores.pairs import edit_distance
-
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -32,19 +26,3 @@ class CaptionScores:
             letter_error=sum(edit_distance(tuple(one), tuple(two)) for one, two in pairs)
             / max(1, sum(map(len, texts))),
         )
-
-
-def nearest_texts(known: Pictures, pixels: Pixels) -> list[str]:
-    """For each picture ``[N, C, H, W]`` the text of the known one that is nearest to it, by squared differences."""
-    ours = known.pixels.reshape(len(known.texts), -1).astype(np.float64)
-    squares = (ours**2).sum(axis=1)
-    found: list[str] = []
-    for start in range(0, len(pixels), _CHUNK):
-        asked = pixels[start : start + _CHUNK].reshape(-1, ours.shape[1]).astype(np.float64)
-        found += [known.texts[place] for place in (squares - 2 * asked @ ours.T).argmin(axis=1)]
-    return found
-
-
-def most_frequent_text(pictures: Pictures) -> str:
-    """The text that most pictures have."""
-    return Counter(pictures.texts).most_common(1)[0][0]

@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 
 from ostinato.models.data.series import Floats, Times, moment_words
 from ostinato.models.report import BarChart, HistogramChart, LineChart, ReportPart, ScoreTable
-from ostinato.models.scores.forecaster import (
-    NETWORK,
-    PERSISTENCE,
-    SEASONAL_NAIVE,
-    Judged,
-    coverage,
-    interval_coverage,
-)
+from ostinato.models.rivals.forecasts import PERSISTENCE, SEASONAL_NAIVE
+from ostinato.models.rivals.rival import NETWORK
+from ostinato.models.scores.forecaster import Judged, coverage, interval_coverage
 
 _NUM_LEVELS = 5
 _MAX_SERIES = 40
@@ -36,7 +31,8 @@ def forecast_sections(judged: Sequence[Judged], season_steps: int, sentence: str
     """
     sections: list[ReportPart] = []
     for one in judged:
-        sections += [_errors(one, season_steps, sentence), *_coverage(one), *_charts(one), *_by_series(one)]
+        note = "; ".join(filter(None, (sentence, one.missing)))
+        sections += [_errors(one, season_steps, note), *_coverage(one), *_charts(one), *_by_series(one)]
     return sections
 
 
@@ -82,13 +78,31 @@ def _coverage(judged: Judged) -> list[ReportPart]:
         measured = coverage(judged.quantiles, judged.truth, judged.scored)
         title = "values at or below each quantile" + (", all steps ahead" if judged.num_steps > 1 else "")
         rows = tuple((f"{wanted:g}", f"{part:.3f}") for wanted, part in zip(judged.levels, measured, strict=True))
-        found.append(ScoreTable(f"{judged.target}, {title}", ("quantile", "measured"), rows))
+        found += [ScoreTable(f"{judged.target}, {title}", ("quantile", "measured"), rows), _quantiles(judged)]
     if judged.variances is not None:
         errors = (judged.truth - judged.points[NETWORK])[judged.scored].astype(np.float64)
         ratio = float(np.mean(errors**2 / judged.variances[judged.scored]))
         note = "squared error by forecast variance: 1 where the spread is right, more where it is too narrow"
         found.append(ScoreTable(f"{judged.target}, spread", ("", "measured"), (("ratio", f"{ratio:.3f}"),), note))
     return found
+
+
+def _quantiles(judged: Judged) -> ScoreTable:
+    """The quantiles of the network next to those of its rivals."""
+    rows = [
+        (
+            name,
+            number(judged.pinball(quantiles)),
+            f"{np.mean(interval_coverage(quantiles, judged.truth, judged.scored)):.3f}",
+        )
+        for name, quantiles in judged.all_quantiles.items()
+    ]
+    levels = f"{judged.levels[0]:g} to {judged.levels[-1]:g}"
+    return ScoreTable(
+        f"{judged.target}, quantiles {', '.join(f'{level:g}' for level in judged.levels)}",
+        ("forecast", "pinball losses, added up", f"within {levels}"),
+        tuple(rows),
+    )
 
 
 def _charts(judged: Judged) -> list[ReportPart]:

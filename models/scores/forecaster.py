@@ -1,4 +1,4 @@
-"""Scores of a forecaster over the test part: its errors next to those of simple rivals, and its quantiles' coverage."""
+"""Scores of a forecaster over the test part: its errors next to those of its rivals, and its quantiles' coverage."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ from numpy.typing import NDArray
 from ostinato.models.data.series import Dataset, Floats, Series, Times, moment_words
 from ostinato.models.errors import DataError
 from ostinato.models.networks.forecasts import Forecasts
-from ostinato.models.scores.rivals import Autoregression
+from ostinato.models.rivals.forecasts import PERSISTENCE, RIVALS, last_season, last_value
+from ostinato.models.rivals.lag_table import ForecastTask
+from ostinato.models.rivals.rival import NETWORK, Rival, answers_of, metric_name
 from ostinato.models.training.forecasting import futures, origins_of
-from ostinato.naive_forecasts import persistence, seasonal_naive
 
-NETWORK, PERSISTENCE, SEASONAL_NAIVE, AUTOREGRESSION = (
-    "network",
-    "persistence",
-    "seasonal naive",
-    "linear autoregression",
-)
 # Of a Gaussian forecast, where quantiles are shown.
 _LEVELS = (0.1, 0.5, 0.9)
 
 # After some origins of a series, to what is forecast there, [n, H, K, P].
 ForecastOf: TypeAlias = Callable[[Series, range], Floats]
-# The same of one target, [n, H].
-Rival: TypeAlias = Callable[[Series, range], Floats]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
@@ -40,6 +33,8 @@ class Judged:
     ``points``: forecast -> its numbers ``[n, H]``, the network's first. ``scored``: where the value is known and every
     forecast is a number, ``[n, H]``.
     ``levels``, ``quantiles``: those that the network answers, ``[n, H, Q]``; none where it answers none.
+    ``of_rivals``: the same quantiles of the rivals that answer them.
+    ``missing``: a sentence about rivals that cannot be had here, and how to have them; empty for none.
     ``variances``: that of the network's forecast, ``[n, H]``, where it says one.
     ``times``: of the steps ahead, ``[n, H]``. ``origins``: of the steps after which forecasts are made.
     ``series``: of which series each is, ``[n]``.
@@ -51,6 +46,8 @@ class Judged:
     scored: Bools
     levels: tuple[float, ...]
     quantiles: Floats
+    of_rivals: Mapping[str, Floats]
+    missing: str
     variances: Floats | None
     times: Times
     origins: Times
@@ -75,12 +72,21 @@ class Judged:
         """By which fraction the network's error is below that of persistence."""
         return 1.0 - self.mean_mae(NETWORK) / self.mean_mae(PERSISTENCE)
 
+    @property
+    def all_quantiles(self) -> dict[str, Floats]:
+        """Those of the network, where it answers some, and of its rivals."""
+        return {NETWORK: self.quantiles, **self.of_rivals} if self.levels else {}
+
+    def pinball(self, quantiles: Floats) -> float:
+        """The pinball losses of all quantiles ``[n, H, Q]``, added up; their mean over the steps ahead."""
+        return float(np.mean(pinball_losses(quantiles, self.truth, self.scored, self.levels).sum(axis=1)))
+
     def metrics(self) -> dict[str, Any]:
         """All of it in numbers."""
         found: dict[str, Any] = {}
         if self.num_steps == 1:
             times = self.times[self.scored]
-            found = {f"{name.replace(' ', '_')}_mae": self.maes(name)[0] for name in self.points if name != NETWORK}
+            found = {f"{metric_name(name)}_mae": self.maes(name)[0] for name in self.points if name != NETWORK}
             found = {"mae": self.maes(NETWORK)[0], **found, "improvement_over_persistence": self.improvement}
             found |= {"num_scored_steps": int(self.scored.sum())}
             found |= {
@@ -100,6 +106,7 @@ class Judged:
             found["quantiles"] = self.levels
             found["coverage"] = coverage(self.quantiles, self.truth, self.scored)
             found["interval_coverage"] = interval_coverage(self.quantiles, self.truth, self.scored)
+            found["pinball"] = {name: self.pinball(quantiles) for name, quantiles in self.all_quantiles.items()}
         return found
 
 
@@ -111,6 +118,8 @@ def judge(
     num_steps: int,
     season_steps: int,
     others: Mapping[str, ForecastOf] | None = None,
+    known: Sequence[str] = (),
+    rivals: Sequence[Rival[ForecastTask, Floats]] = RIVALS,
 ) -> list[Judged]:
     """What a network's forecasts are worth, for each target.
 
@@ -118,6 +127,7 @@ def judge(
         forecasts: what the numbers of them are.
         found: the series and their origins, as ``origins_of`` has them.
         others: more networks to compare with, of the same targets; their first part is the point.
+        known: the features that are known ahead.
     """
     answers = np.concatenate([forecast(series, origins) for series, origins in found])
     more = {
@@ -126,14 +136,14 @@ def judge(
     }
     judged = []
     for index, target in enumerate(dataset.targets):
-        rivals = _rivals(dataset, index, num_steps, season_steps)
+        levels, quantiles = quantiles_of(forecasts, answers[:, :, index])
+        task = ForecastTask(dataset, index, found, num_steps, season_steps, levels, forecasts.least, tuple(known))
+        theirs, missing = answers_of(rivals, task)
         points = {NETWORK: answers[:, :, index, forecasts.point]}
-        for name, rival in rivals.items():
-            points[name] = np.concatenate([rival(series, origins) for series, origins in found])
+        points |= {name: table[..., table.shape[-1] // 2] for name, table in theirs.items()}
         points |= {name: other[:, :, index, 0] for name, other in more.items()}
         truth = _truth(found, index, num_steps)
         scored = ~np.isnan(truth) & ~np.isnan(np.stack(list(points.values()))).any(axis=0)
-        levels, quantiles = quantiles_of(forecasts, answers[:, :, index])
         counts = [len(origins) for _, origins in found]
         judged.append(
             Judged(
@@ -143,6 +153,8 @@ def judge(
                 scored,
                 levels,
                 quantiles,
+                {name: table for name, table in theirs.items() if 1 < table.shape[-1] == len(levels)},
+                missing,
                 _variances(forecasts, answers[:, :, index]),
                 np.concatenate([_times_ahead(series, origins, num_steps) for series, origins in found]),
                 np.concatenate([series.times[list(origins)] for series, origins in found]),
@@ -163,16 +175,13 @@ def check_scores(dataset: Dataset, num_steps: int, season_steps: int) -> None:
     found = origins_of(dataset, "test", num_steps)
     for index, target in enumerate(dataset.targets):
         truth = _truth(found, index, num_steps) if found else np.empty((0, num_steps), np.float32)
-        rivals = _rivals(dataset, index, num_steps, season_steps)
-        simple = {
-            name: np.concatenate([rivals[name](series, origins) for series, origins in found]) if found else truth
-            for name in (PERSISTENCE, SEASONAL_NAIVE)
-        }
-        scored = ~np.isnan(np.stack([truth, *simple.values()])).any(axis=0)
+        task = ForecastTask(dataset, index, found, num_steps, season_steps)
+        simple = [rival(task)[..., 0] for rival in (last_value, last_season)] if found else [truth]
+        scored = ~np.isnan(np.stack([truth, *simple])).any(axis=0)
         for ahead, num_scored in enumerate(scored.sum(axis=0), start=1):
             if not num_scored:
                 raise DataError(_unscored(target, ahead, num_steps, season_steps))
-        if (truth == simple[PERSISTENCE])[scored].all():
+        if (truth == simple[0])[scored].all():
             raise DataError(
                 f"{target!r} never changes in the test part: the last seen value is always right, and no forecast "
                 "can be compared with that; change data.test_from"
@@ -221,6 +230,18 @@ def mean_absolute_errors(forecasts: Floats, truth: Floats, scored: Bools) -> tup
         return tuple(float(error) for error in errors / scored.sum(axis=0))
 
 
+def pinball_losses(forecasts: Floats, truth: Floats, scored: Bools, levels: Sequence[float]) -> NDArray[np.float64]:
+    """At each horizon and quantile of ``[n, K, O]`` the mean of ``max(q d, (q - 1) d)``, ``[K, O]``.
+
+    ``d`` is the value less the forecast; at the median it is half the absolute error (Koenker and Bassett, 1978).
+    """
+    apart = np.where(scored[..., None], truth[..., None] - forecasts.astype(np.float64), 0.0)
+    q = np.array(levels)
+    with np.errstate(invalid="ignore"):
+        losses: NDArray[np.float64] = np.maximum(q * apart, (q - 1) * apart).sum(axis=0) / scored.sum(axis=0)[:, None]
+    return losses
+
+
 def coverage(forecasts: Floats, truth: Floats, scored: Bools) -> tuple[float, ...]:
     """At each quantile of ``[n, K, O]`` the part of the scored values at or below it."""
     return tuple(float(part) for part in (truth[..., None] <= forecasts)[scored].mean(axis=0))
@@ -240,21 +261,6 @@ def _variances(forecasts: Forecasts, answers: Floats) -> Floats | None:
         mean = answers[..., 0]
         return mean + answers[..., 1] * mean**2 if forecasts.has_dispersion else mean
     return None
-
-
-def _rivals(dataset: Dataset, index: int, num_steps: int, season_steps: int) -> dict[str, Rival]:
-    rivals: dict[str, Rival] = {
-        PERSISTENCE: lambda series, origins: persistence(series.truth[:, index], origins, num_steps),
-        SEASONAL_NAIVE: lambda series, origins: seasonal_naive(
-            series.truth[:, index], origins, num_steps, season_steps
-        ),
-    }
-    autoregression = Autoregression.fit(dataset.series, index, season_steps)
-    if autoregression is not None:
-        rivals[AUTOREGRESSION] = lambda series, origins: autoregression.forecast(
-            series.truth[:, index], origins, num_steps
-        )
-    return rivals
 
 
 def _truth(found: Sequence[tuple[Series, range]], index: int, num_steps: int) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,26 +11,12 @@ import torch
 from ostinato.models.data.text import Text
 from ostinato.models.networks.language_model import LanguageModel
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.scores.ngram import NGram
+from ostinato.models.rivals.texts import Perplexities, best_ngram, ngram_texts
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.text import continue_text, perplexity
 
-# Orders of n-gram models are tried upwards until the validation part is predicted worse, from here to there.
-FIRST_ORDER, LAST_ORDER = 2, 10
-# N-grams learn from so much of a longer text: from the end of a running one, which is nearest to what is held out, and
-# from the first lines. Each of their symbols takes kilobytes of memory, and more of them where lines differ.
-_MAX_RUNNING_SYMBOLS = 400_000
-_MAX_LINE_SYMBOLS = 1_000_000
 _WRITTEN_STEPS = 120
 _BEGUN_STEPS = 12
-
-
-@dataclass(frozen=True)
-class Perplexities:
-    """``exp`` of the mean surprise of a symbol, the end of each text among them, in both held-out parts."""
-
-    validation: float
-    test: float
 
 
 @dataclass(frozen=True)
@@ -71,35 +56,6 @@ def score(network: LanguageModel, text: Text) -> TextScores:
     )
 
 
-def best_ngram(text: Text) -> tuple[int, Perplexities]:
-    """The order that predicts the validation part best, and how well both held-out parts are predicted with it."""
-    training = ngram_texts(text)
-    validation, test = (list(map(as_characters, text.parts[part])) for part in ("validation", "test"))
-    unknown = "" if text.symbols.unknown is None else chr(text.symbols.unknown)
-    best_order, best = 0, Perplexities(math.inf, math.inf)
-    for order in range(FIRST_ORDER, LAST_ORDER + 1):
-        model = NGram(order, training, len(text.symbols))
-        found = model.perplexity(validation, unknown)
-        if found >= best.validation:
-            break
-        best_order, best = order, Perplexities(found, model.perplexity(test, unknown))
-    return best_order, best
-
-
-def ngram_texts(text: Text) -> list[str]:
-    """What n-gram models learn from."""
-    texts = list(map(as_characters, text.parts["training"]))
-    if text.is_running:
-        return [characters[-_MAX_RUNNING_SYMBOLS:] for characters in texts]
-    ends = itertools.accumulate(map(len, texts))
-    return [characters for characters, end in zip(texts, ends, strict=True) if end <= _MAX_LINE_SYMBOLS] or texts[:1]
-
-
-def as_characters(codes: Sequence[int]) -> str:
-    """A character for each code, as n-gram models take symbols; that of the edge is theirs."""
-    return "".join(map(chr, codes))
-
-
 def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: Fitted) -> list[ReportPart]:
     """What is shown: perplexities, and what the network writes."""
     return [_table(text, scores, fitted), _written(network, text)]
@@ -111,7 +67,7 @@ def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
     of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {unit}"
     rows = (
         ("network", scores.network),
-        (f"{scores.ngram_order}-gram, Kneser-Ney{of_part}", scores.ngram),
+        (f"{scores.ngram_order}-gram, modified Kneser-Ney{of_part}", scores.ngram),
         ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
     )
     symbols = f"{scores.num_symbols:,} {unit} with their ends"

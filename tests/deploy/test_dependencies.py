@@ -75,7 +75,8 @@ MODULES = modules()
 def libraries(names: set[str]) -> set[str]:
     """The distributions that the modules of other projects come from."""
     tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"ostinato"}
-    return {canonicalize_name(DISTRIBUTIONS[top][0]) for top in tops}
+    # What is not installed is taken for a distribution of its own name.
+    return {canonicalize_name(DISTRIBUTIONS.get(top, [top])[0]) for top in tops}
 
 
 def declared(*extras: str) -> set[str]:

@@ -12,7 +12,7 @@ from ostinato.models.errors import DataError, RecipeError, RunError
 from ostinato.models.kinds.forecaster import load_run
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import Recipe
-from ostinato.models.scores.forecaster import NETWORK
+from ostinato.models.rivals.rival import NETWORK
 from tests.training import judged, train, train_run
 
 RECIPE = """

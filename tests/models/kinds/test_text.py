@@ -10,8 +10,9 @@ from ostinato.models.data.text import load_text
 from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.kinds.text import TextRecipe, load_run
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
-from ostinato.models.scores.ngram import NGram
-from ostinato.models.scores.text import FIRST_ORDER, LAST_ORDER, as_characters, score
+from ostinato.models.rivals.ngram import NGram
+from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER, as_characters
+from ostinato.models.scores.text import score
 from ostinato.models.training.text import perplexity
 from tests.training import train_run
 
@@ -62,7 +63,7 @@ def test_training_lowers_the_perplexity_and_a_run_loads_as_it_was_trained(recipe
     assert metrics["network"]["validation"] == pytest.approx(min(found), abs=1e-4)
     assert [row[0] for row in table.rows] == [
         "network",
-        f"{metrics['ngram_order']}-gram, Kneser-Ney",
+        f"{metrics['ngram_order']}-gram, modified Kneser-Ney",
         "all symbols equally likely",
     ]
     run = load_run(directory)
@@ -78,7 +79,10 @@ def test_the_validation_words_choose_the_order_of_the_ngram_model(recipe: Path) 
     training, validation, test = ([as_characters(codes) for codes in part] for part in text.parts.values())
     scores = score(LanguageModel(4, LanguageModelRecipe(hidden_size=3)), text)
     tried = {order: NGram(order, training, 4) for order in range(FIRST_ORDER, LAST_ORDER + 1)}
-    assert scores.ngram.validation == min(model.perplexity(validation) for model in tried.values())
+    found = {order: model.perplexity(validation) for order, model in tried.items()}
+    chosen = scores.ngram_order
+    assert scores.ngram.validation == found[chosen] == min(found[order] for order in found if order <= chosen)
+    assert found.get(chosen + 1, 9.0) >= found[chosen], "the next order is worse, and ends the search"
     assert scores.ngram.test == tried[scores.ngram_order].perplexity(test)
 
 

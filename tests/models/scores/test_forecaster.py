@@ -3,18 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ostinato.models.data.series import Dataset, Series, TrainingStatistics
+from ostinato.models.data.series import Dataset, Floats, Series, TrainingStatistics
 from ostinato.models.errors import DataError
 from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.rivals.forecasts import PERSISTENCE, SEASONAL_NAIVE, last_value
+from ostinato.models.rivals.lag_table import ForecastTask
+from ostinato.models.rivals.rival import NETWORK, Rival
 from ostinato.models.scores.forecaster import (
-    NETWORK,
-    PERSISTENCE,
-    SEASONAL_NAIVE,
     check_scores,
     coverage,
     interval_coverage,
     judge,
     mean_absolute_errors,
+    pinball_losses,
 )
 from ostinato.models.training.forecasting import origins_of
 from ostinato.naive_forecasts import persistence
@@ -82,6 +83,40 @@ def test_errors_and_coverage_by_hand() -> None:
     assert coverage(forecasts, truth, scored) == pytest.approx((2 / 3, 2 / 3, 1.0))
     # One ahead 5 in 1..6 and 2 in 2..8; two ahead 1 is not in 2..4.
     assert interval_coverage(forecasts, truth, scored) == (1.0, 0.0)
+
+
+def test_pinball_losses_by_hand() -> None:
+    truth = np.array([[5.0], [2.0], [7.0]], np.float32)
+    forecasts = np.array([[[4, 6]], [[3, 3]], [[0, 0]]], np.float32)
+    scored = np.array([[True], [True], [False]])
+    # At 0.1: 5 is 1 above 4, 0.1; 2 is 1 below 3, 0.9. At 0.5: half of 1 and half of 1. The 7 is not scored.
+    assert pinball_losses(forecasts, truth, scored, (0.1, 0.5)) == pytest.approx(np.array([[0.5, 0.5]]))
+
+
+def test_rivals_stand_next_to_the_network_with_their_quantiles_and_with_what_is_missing() -> None:
+    dataset = dataset_of(one([1, 2, 3, 4, 10, 13], 4, 3))
+    rivals: tuple[Rival[ForecastTask, Floats], ...] = (
+        Rival(PERSISTENCE, last_value),
+        Rival("always 10", lambda task: np.full((2, 1, len(task.levels)), 10, np.float32)),
+        Rival("never learned", lambda _task: None),
+        Rival("oracle", lambda _task: np.zeros((2, 1, 1), np.float32), library="a_library_of_nobody"),
+    )
+    [scores] = judge(
+        lambda _given, origins: np.zeros((len(origins), 1, 1, 3), np.float32),
+        Forecasts("pinball", (0.1, 0.5, 0.9)),
+        dataset,
+        origins_of(dataset, "test", 1),
+        1,
+        season_steps=2,
+        rivals=rivals,
+    )
+    assert list(scores.points) == [NETWORK, PERSISTENCE, "always 10"]
+    assert scores.mean_mae("always 10") == pytest.approx((0 + 3) / 2)
+    # 13 is 3 above 10: 0.1, 0.5 and 0.9 of 3, added up; 10 is right.
+    assert scores.metrics()["pinball"]["always 10"] == pytest.approx((0.1 + 0.5 + 0.9) * 3 / 2)
+    assert scores.missing == "the rival 'oracle' is left out, since a_library_of_nobody cannot be loaded: " + (
+        "No module named 'a_library_of_nobody'"
+    )
 
 
 def test_a_season_longer_than_the_history_is_refused_with_both_numbers() -> None:

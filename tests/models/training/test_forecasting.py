@@ -14,7 +14,8 @@ from ostinato.models.errors import DataError, Diverged
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
-from ostinato.models.scores.forecaster import NETWORK, PERSISTENCE, SEASONAL_NAIVE
+from ostinato.models.rivals.forecasts import PERSISTENCE, SEASONAL_NAIVE
+from ostinato.models.rivals.rival import NETWORK
 from ostinato.models.training import fitting
 from ostinato.models.training.forecasting import (
     forecast_part,

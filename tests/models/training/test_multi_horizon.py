@@ -181,7 +181,7 @@ def test_a_run_is_written_and_read_back(tmp_path: Path) -> None:
         'name = "one"\n' + DATA + NETWORK + "[training]\nnum_streams = 4\nwindow_steps = 12\nmax_epochs = 1\n"
     )
     seen: list[tuple[int, int]] = []
-    directory, (errors, parts) = train_run(
+    directory, (errors, parts, quantiles) = train_run(
         recipe, tmp_path / "run", 3, lambda done, total, _text: seen.append((done, total))
     )
     assert directory == tmp_path / "run"
@@ -197,6 +197,8 @@ def test_a_run_is_written_and_read_back(tmp_path: Path) -> None:
     )
     assert [row[0] for row in errors.rows] == ["1", "2", "3", "mean"]
     assert [row[0] for row in parts.rows] == ["0.1", "0.5", "0.9"]
+    assert [row[0] for row in quantiles.rows] == ["network"]
+    assert [row[2] for row in quantiles.rows] == [errors.rows[-1][-1]], "the same interval, in the mean"
     run = load_run(directory)
     assert run.content["kind"] == "forecaster"
     assert run.recipe.training.seed == 3

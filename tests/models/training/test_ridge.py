@@ -10,7 +10,8 @@ from ostinato.models.data.series import Dataset, load_dataset
 from ostinato.models.errors import DataError
 from ostinato.models.networks.forecaster_recipe import ForecasterNetwork, Recipe
 from ostinato.models.networks.recurrent import Forecaster
-from ostinato.models.scores.forecaster import NETWORK, PERSISTENCE
+from ostinato.models.rivals.forecasts import PERSISTENCE
+from ostinato.models.rivals.rival import NETWORK
 from ostinato.models.training.forecasting import run, training_stretches
 from tests.training import judged, train
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ostinato.models.data.series import Series
-from ostinato.models.scores.rivals import Autoregression
+from ostinato.models.rivals.autoregression import Autoregression
 
 
 def test_a_linear_autoregression_finds_its_recursion_and_feeds_itself() -> None:

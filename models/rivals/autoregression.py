@@ -1,4 +1,4 @@
-"""Rivals that take hardly any training, and that a network must beat; ``naive_forecasts.py`` has those without any."""
+"""A linear autoregression, fitted by least squares, that feeds itself; ``naive_forecasts.py`` has what needs no fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.models.data.series import Floats, Series
+from ostinato.models.rivals.lag_table import filled_values
 from ostinato.naive_forecasts import last_seen_values
 
 # Of the autoregression: so many of the last steps, and how many rows for each weight it takes to learn them.
@@ -56,9 +57,7 @@ class Autoregression:
 
     def forecast(self, target: Floats, origins: range, num_steps: int) -> Floats:
         """``[n, num_steps]``; before its first value a series counts as if it had begun with it."""
-        filled = last_seen_values(target).astype(np.float64)
-        begun = filled[~np.isnan(filled)]
-        filled = np.where(np.isnan(filled), begun[0] if len(begun) else np.nan, filled)
+        filled = filled_values(target)
         at = np.array(origins)
         made: list[NDArray[np.float64]] = []
         for ahead in range(1, num_steps + 1):

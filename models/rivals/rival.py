@@ -1,0 +1,70 @@
+"""A rival: what a network is scored next to, from the last seen value to boosted trees.
+
+Whatever is learned, it is told in one way: a rival has the name that tables show, and a function of the data that
+learns from the training part, chooses by the validation part, and answers for the test part, whose truth it never looks
+at. The module of each kind of data has its rivals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from ostinato.errors import MissingExtra
+from ostinato.extras import require
+
+Data = TypeVar("Data")
+Answers = TypeVar("Answers")
+
+
+NETWORK = "network"
+"""What is scored next to the rivals, where they are told by their names."""
+
+
+@dataclass(frozen=True)
+class Rival(Generic[Data, Answers]):
+    """One rival.
+
+    ``name``: as tables and metrics have it.
+    ``answers``: what it makes of the data; None = there is too little to learn from.
+    ``library``: without which it cannot be had; empty = it needs none but those of every training.
+    """
+
+    name: str
+    answers: Callable[[Data], Answers | None]
+    library: str = ""
+
+
+def answers_of(rivals: Sequence[Rival[Data, Answers]], data: Data) -> tuple[dict[str, Answers], str]:
+    """What each of the rivals makes of the data, by its name, and a sentence about those that cannot be had here.
+
+    The sentence is empty where none is missing.
+    """
+    missing = {rival.library: missing_sentence(rival) for rival in rivals if rival.library}
+    found = {rival.name: rival.answers(data) for rival in rivals if not missing.get(rival.library)}
+    sentences = "; ".join(sentence for sentence in missing.values() if sentence)
+    return {name: answers for name, answers in found.items() if answers is not None}, sentences
+
+
+def missing_sentence(rival: Rival[Data, Answers]) -> str:
+    """Why the library of a rival cannot be had, and what to do; empty where it can.
+
+    A library of the system that it is linked against may be missing, too: LightGBM takes OpenMP's from there.
+    """
+    subject = f"the rival {rival.name!r}"
+    try:
+        require(rival.library, subject)
+        import_module(rival.library)
+    except MissingExtra as error:
+        return str(error)
+    except (ImportError, OSError) as error:
+        return f"{subject} is left out, since {rival.library} cannot be loaded: {error}"
+    return ""
+
+
+def metric_name(name: str) -> str:
+    """What the figures of a rival are called among the metrics: its name in small letters, joined by underscores."""
+    return re.sub(r"\W+", "_", name).strip("_").lower()
