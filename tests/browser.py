@@ -117,6 +117,8 @@ class Page:
 
     def __init__(self, browser: Browser, session: str, root: str) -> None:
         self._browser, self._session, self._root = browser, session, root
+        self._size: tuple[int, int] = DESKTOP
+        self._theme: Theme = "light"
         self.foreign: list[str] = []
         self.faults: list[str] = []
 
@@ -139,6 +141,7 @@ class Page:
 
     def look(self, size: tuple[int, int], theme: Theme = "light") -> None:
         """Be so large, and in the light or dark that its person's system has."""
+        self._size, self._theme = size, theme
         is_phone = size[0] < 600
         self.tell(
             "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=is_phone
@@ -177,7 +180,7 @@ class Page:
         self.until_there(selector)
         place = self.run(
             f"(() => {{ const e = {_found(selector)}; e.scrollIntoView({{block: 'center'}});"
-            "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            "const b = e.getClientRects()[0]; return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
         self.drag([(place[0], place[1])])
 
@@ -221,9 +224,13 @@ class Page:
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """Draw what is seen into a PNG; ``whole``: down to the end of the page."""
-        size = self.run("[innerWidth, Math.max(innerHeight, document.documentElement.scrollHeight)]")
-        clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
-        drawn = self.tell("Page.captureScreenshot", **({"clip": clip, "captureBeyondViewport": True} if whole else {}))
+        width, height = self._size
+        if whole:  # what is fixed to the edge of the screen stays there
+            tall = self.run("document.documentElement.scrollHeight")
+            self.look((width, max(height, tall)), self._theme)
+        drawn = self.tell("Page.captureScreenshot")
+        if whole:
+            self.look((width, height), self._theme)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(drawn["data"]))
 

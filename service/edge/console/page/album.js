@@ -26,11 +26,14 @@ export function keepState(id, steps, buffer) {
 /** The states of a session that are kept, the oldest first: `{steps, buffer}`. */
 export const statesOf = (id) => pageOf(id).states;
 
-/** Keep what a session was sent last by this tab, and what it answered. */
+/** Keep what a session was sent last by this tab, and what it answered: step by step where each has an answer. */
 export function keepExchange(id, seq, inputs, outputs) {
-  const { exchanges } = pageOf(id);
-  exchanges.unshift({ seq, inputs: inputs.slice(-MAX_INPUTS), outputs: Array.isArray(outputs) ? outputs.slice(-MAX_INPUTS) : outputs, num: inputs.length });
-  exchanges.length = Math.min(exchanges.length, MAX_INPUTS);
+  const page = pageOf(id);
+  const isEach = Array.isArray(outputs) && outputs.length === inputs.length;
+  const made = isEach
+    ? inputs.map((row, index) => ({ first: seq + index + 1, num: 1, inputs: row, outputs: outputs[index] })).slice(-MAX_INPUTS).reverse()
+    : [{ first: seq + 1, num: inputs.length, inputs: inputs.slice(-MAX_INPUTS), outputs }];
+  page.exchanges = [...made, ...page.exchanges].slice(0, MAX_INPUTS);
 }
 
 export const exchangesOf = (id) => pageOf(id).exchanges;

@@ -50,6 +50,9 @@ export function key() {
   return sessionStorage.getItem(STORED) ?? "";
 }
 
+/** Whether somebody is asked for a key just now: until then nothing is asked of the server by itself. */
+export const asksForKey = () => document.getElementById("key-dialog").open;
+
 export function useKey(value) {
   if (value) sessionStorage.setItem(STORED, value);
   else sessionStorage.removeItem(STORED);

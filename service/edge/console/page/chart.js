@@ -39,11 +39,11 @@ export class Chart {
     this.plot = new uPlot({
       width: Math.max(200, this.place.clientWidth),
       height,
-      series: [{ value: (_, x) => (x === null || x === undefined ? "–" : isTime ? new Date(x * 1000).toLocaleTimeString() : axis ? axis(x) : short(x)) }, ...series],
+      series: [{ value: (_, x) => (x === null || x === undefined ? "–" : isTime ? clock(x) : axis ? axis(x) : short(x)) }, ...series],
       bands,
       scales: { x: { time: isTime, range: this.options.range } , y: { range: (_, least, most) => padded(least, most, this.options.fromZero) } },
       axes: [
-        { ...axisStyle, size: 28, values: axis && ((_, ticks) => ticks.map((tick) => axis(tick))) },
+        { ...axisStyle, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => (isTime ? clock(tick) : axis ? axis(tick) : short(tick))) },
         { ...axisStyle, size: 48, values: (_, ticks) => ticks.map((tick) => short(tick)) },
       ],
       legend: { show: this.options.legend ?? true, live: true },
@@ -101,6 +101,8 @@ export class Chart {
     this.plot = null;
   }
 }
+
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
 function padded(least, most, fromZero) {
   if (least === null || most === null || !Number.isFinite(least)) return [0, 1];

@@ -72,10 +72,11 @@ export function download(name, content, type = "application/octet-stream") {
 export function short(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
+  if (Number.isInteger(value)) return value.toLocaleString("en");
   if (size >= 1000) return Math.round(value).toLocaleString("en");
   if (size >= 100) return value.toFixed(0);
   if (size >= 10) return value.toFixed(1);
-  if (size >= 1 || size === 0) return value.toFixed(2).replace(/\.00$/, "");
+  if (size >= 1) return value.toFixed(2);
   return Number(value.toPrecision(2)).toString();
 }
 
@@ -86,7 +87,7 @@ export function duration(seconds) {
   for (const [size, unit] of [[86_400, "days"], [3600, "h"], [60, "min"]]) {
     if (seconds >= 2 * size) return `${Math.floor(seconds / size)} ${unit}`;
   }
-  return `${seconds < 10 ? short(seconds) : Math.round(seconds)} s`;
+  return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
 }
 
 /** Bytes as 1.2 MB. */

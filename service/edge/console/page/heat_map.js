@@ -19,10 +19,11 @@ export class HeatMap {
       onpointerleave: () => this.leave(), onkeydown: (event) => this.move(event), onfocus: () => this.look(), onblur: () => this.leave(),
     });
     this.told = element("p", { class: "faint mono", "aria-live": "polite" }, "Point at a cell, or use the arrow keys.");
-    this.place = element("div", {}, this.canvas, this.told);
+    this.frame = element("div", {}, this.canvas);
+    this.place = element("div", {}, this.frame, this.told);
     this.redraw = () => this.draw();
     this.sized = new ResizeObserver(this.redraw);
-    this.sized.observe(this.place);
+    this.sized.observe(this.frame);
     changes.addEventListener("change", this.redraw);
   }
 
@@ -36,7 +37,7 @@ export class HeatMap {
   draw() {
     const { canvas, rows } = this;
     const [numRows, numColumns] = [rows.length, rows[0]?.length ?? 0];
-    const width = Math.floor(this.place.clientWidth);
+    const width = Math.floor(this.frame.clientWidth);
     if (!numColumns || !width) return;
     const shown = Math.min(this.height, Math.max(80, numRows * 26));
     [canvas.width, canvas.height] = [width, shown];

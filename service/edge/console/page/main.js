@@ -14,6 +14,8 @@ const VIEWS = { overview: showOverview, stream: showStream, generate: showGenera
 const main = document.getElementById("main");
 const trouble = document.getElementById("trouble");
 let leave = null;
+/** Whether who was asked for a key closed the question: then they are not asked again until they say so. */
+let hasDeclined = false;
 
 /** The view that the address names, and what stands behind it: #/session/ID. */
 function place() {
@@ -53,6 +55,7 @@ document.getElementById("key").addEventListener("click", () => askForKey());
 
 function askForKey() {
   if (dialog.open) return;
+  hasDeclined = false;
   dialog.returnValue = "";
   dialog.querySelector("input").value = "";
   dialog.showModal();
@@ -61,6 +64,7 @@ function askForKey() {
 dialog.addEventListener("close", () => {
   const shown = dialog.querySelector("input").value.trim();
   dialog.querySelector("input").value = "";
+  hasDeclined = !shown;
   if (dialog.returnValue === "forget") useKey("");
   else if (dialog.returnValue === "use" && shown) useKey(shown);
 });
@@ -71,7 +75,7 @@ signals.addEventListener("key", (event) => {
     document.getElementById("key-told").textContent = key()
       ? "The key that was used is not one of this server's: it was revoked, or mistyped."
       : "It is kept in this tab until you close it, and sent to nobody but this server.";
-    askForKey();
+    if (!hasDeclined) askForKey();
   } else {
     show();
   }

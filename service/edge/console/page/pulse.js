@@ -1,6 +1,6 @@
 // The pulse: /metrics every two seconds while the page is seen, kept for five minutes for the charts of the overview.
 
-import { Refusal, signals, take, words } from "./api.js";
+import { Refusal, asksForKey, signals, take, words } from "./api.js";
 import { Scrape, mean, quantile, rate } from "./metrics.js";
 
 const PERIOD_MS = 2000;
@@ -50,8 +50,7 @@ async function beat() {
 /** Begin, for as long as the page is open. */
 export function watch() {
   const again = async () => {
-    const isKeyMissing = pulse.why && document.getElementById("key-dialog").open;
-    if (!document.hidden && !isKeyMissing) await beat();
+    if (!document.hidden && !asksForKey()) await beat();
     setTimeout(again, PERIOD_MS);
   };
   signals.addEventListener("key", (event) => event.detail.changed && (pulse.why = ""));

@@ -71,7 +71,10 @@ export class Run extends EventTarget {
       const wanted = Math.max(this.atLeast, Math.min(MOST_AT_ONCE, Math.round((this.speed * PERIOD_MS) / 1000)));
       await this.inTurn(() => this.advance(wanted));
       if (performance.now() - this.fannedAt > FAN_MS) await this.inTurn(() => this.lookAhead());
-      if (this.isAtEnd) this.isPlaying = false;
+      if (this.isAtEnd) {
+        this.isPlaying = false;
+        await this.inTurn(() => this.lookAhead());
+      }
       due = Math.max(due + (1000 * wanted) / this.speed, performance.now() - 200);
       await rest(Math.max(0, due - performance.now()));
     }

@@ -128,7 +128,7 @@ function build(main, listed, name, manifest, signal) {
       describe: (row, column, value) => `${symbols[row] ?? "stop"} looks at ${read[column]} by ${(100 * value).toFixed(1)} %`,
     });
     fill(attention, element("h2", {}, "What each symbol looked at"), axes(read, "column"),
-      element("div", { class: "matrix" }, axes(weights.map((_, row) => symbols[row] ?? "⏹"), "rows"), map.place));
+      element("div", { class: "matrix" }, axes(weights.map((_, row) => symbols[row] ?? "⏹"), "rows"), map.frame), map.told);
     attention.hidden = false;
     map.show(weights);
   }

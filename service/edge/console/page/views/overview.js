@@ -1,11 +1,11 @@
 // Overview: what is served, whether it is well, what it does just now, and where to go from here.
 
-import { Refusal, call, model, models, named, words } from "../api.js";
+import { Refusal, asksForKey, call, model, models, named, words } from "../api.js";
 import { Chart } from "../chart.js";
 import { duration, element, fill, short, tile } from "../dom.js";
 import { TASKS, generates, proof, streams } from "../manifest.js";
 import { beats, history, pulse } from "../pulse.js";
-import { loadSessions, sessionTable } from "./session_list.js";
+import { SessionTable, loadSessions } from "./session_list.js";
 
 const PERIOD_MS = 3000;
 const STATES = {
@@ -27,7 +27,12 @@ export function showOverview(main) {
   const places = Array.from({ length: 4 }, () => element("div", {}));
   const titles = ["Steps a second", "What a step takes, ms", "Where time goes, ms (99 of 100)", "Rows of an iteration"];
   const modelPanel = element("section", { class: "panel" }, element("h2", {}, "Models"), element("p", { class: "faint" }, "Loading …"));
-  const sessionPanel = element("section", { class: "panel" }, element("h2", {}, "Live sessions"), element("p", { class: "faint" }, "Loading …"));
+  const list = {
+    table: new SessionTable(), note: element("p", { class: "faint" }, "Loading …"),
+    more: element("p", { hidden: true }, element("a", { href: "#/session" }, "All sessions")),
+  };
+  list.table.place.hidden = true;
+  const sessionPanel = element("section", { class: "panel" }, element("h2", {}, "Live sessions"), element("div", { class: "scroll" }, list.table.place), list.note, list.more);
   fill(main, element("h1", { class: "unseen" }, "Overview"), hero,
     element("div", { class: "tiles" }, Object.values(figures)), why,
     modelPanel,
@@ -70,7 +75,8 @@ export function showOverview(main) {
   }
   const facts = element("p", { class: "faint" });
 
-  let manifests = new Map();
+  const manifests = new Map();
+  let shown = "";
   async function look() {
     try {
       const [ready, listed] = await Promise.all([readiness(), models()]);
@@ -79,17 +85,23 @@ export function showOverview(main) {
         const known = `${each.model}/${version}`;
         if (version && !manifests.has(known)) manifests.set(known, (await model(each.model)).manifest);
       }
-      showHero(hero, ready, listed.models, manifests, facts);
-      showModels(modelPanel, listed.models, manifests, ready);
-      showSessions(sessionPanel, await loadSessions({ limit: 8 }));
+      // What says the same stays the same element: a click or the focus on it is not lost.
+      const said = JSON.stringify([ready, listed.models]);
+      if (said !== shown) {
+        showHero(hero, ready, listed.models, manifests, facts);
+        showModels(modelPanel, listed.models, manifests, ready);
+        shown = said;
+      }
+      showSessions(list, await loadSessions({ limit: 8 }));
     } catch (error) {
       if (!(error instanceof Refusal)) return;
+      shown = "";
       fill(hero, element("p", { class: "told bad" }, words(error)));
     }
   }
 
   beats.addEventListener("beat", beat);
-  const timer = setInterval(() => !document.hidden && look(), PERIOD_MS);
+  const timer = setInterval(() => !document.hidden && !asksForKey() && look(), PERIOD_MS);
   beat();
   look();
   return () => {
@@ -151,10 +163,9 @@ function showModels(panel, listed, manifests, ready) {
   fill(panel, element("h2", {}, "Models"), cards.length ? element("ul", { class: "models" }, cards) : element("p", { class: "faint" }, "There is none in the repository."));
 }
 
-function showSessions(panel, page) {
-  fill(panel, element("h2", {}, "Live sessions"),
-    page.refused ? element("p", { class: "faint" }, page.refused)
-      : page.sessions.length ? element("div", { class: "scroll" }, sessionTable(page))
-        : element("p", { class: "faint" }, "There is none. Stream an example, and one will be here."),
-    page.next_cursor ? element("p", {}, element("a", { href: "#/session" }, "All sessions")) : null);
+function showSessions(list, page) {
+  list.table.show(page.sessions);
+  list.table.place.hidden = !page.sessions.length;
+  list.note.textContent = page.refused ?? (page.sessions.length ? "" : "There is none. Stream an example, and one will be here.");
+  list.more.hidden = !page.next_cursor;
 }

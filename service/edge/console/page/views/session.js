@@ -1,12 +1,12 @@
 // Sessions: the list, and one of them from near: what it is, its state over time, and what can be done with it.
 
-import { Refusal, call, model, named, refusal, send, signals, words } from "../api.js";
+import { Refusal, asksForKey, call, model, named, refusal, send, signals, words } from "../api.js";
 import { exchangesOf, forget, keepExchange, keepState, statesOf } from "../album.js";
 import { ask, button, download, element, field, fill, short, size } from "../dom.js";
 import { HeatMap } from "../heat_map.js";
 import { madeUp, streams } from "../manifest.js";
 import { mostTelling, readFile } from "../safetensors.js";
-import { age, loadSessions, lookAnew, sessionTable } from "./session_list.js";
+import { SessionTable, age, loadSessions, lookAnew } from "./session_list.js";
 
 const PERIOD_MS = 1500;
 const MAX_UNITS = 64;
@@ -22,15 +22,17 @@ function showAll(main) {
   let isGone = false;
   const wanted = element("input", { type: "text", spellcheck: "false", autocomplete: "off", placeholder: "session id" });
   const list = element("div", { class: "scroll" });
+  const [table, sessions] = [new SessionTable(), []];
   let cursor = "";
   const more = button("More", () => load());
   async function load() {
     try {
       const page = await loadSessions({ limit: 100, cursor });
       if (isGone) return;
-      if (page.refused) fill(list, element("p", { class: "faint" }, page.refused));
-      else if (!cursor) fill(list, page.sessions.length ? sessionTable(page) : element("p", { class: "faint" }, "There is no live session. Stream an example, and one will be here."));
-      else list.querySelector("tbody").append(...sessionTable(page).querySelectorAll("tbody tr"));
+      sessions.push(...page.sessions);
+      table.show(sessions);
+      const none = page.refused ?? (sessions.length ? "" : "There is no live session. Stream an example, and one will be here.");
+      fill(list, none ? element("p", { class: "faint" }, none) : table.place);
       cursor = page.next_cursor ?? "";
       more.hidden = !cursor;
     } catch (error) {
@@ -122,7 +124,7 @@ function showOne(main, id, tenant) {
     seen = states.map(({ steps }) => steps);
     map.show(units.map((unit) => columns.map((column) => column[unit])));
     stateNote.textContent = `${states.length} look${states.length > 1 ? "s" : ""}, from step ${short(seen[0])} to ${short(seen.at(-1))}`
-      + (stride > 1 ? `; every ${stride}th of ${short(count)} units` : `; ${short(count)} units`)
+      + (stride > 1 ? `; one unit in ${stride} of ${short(count)}` : `; ${short(count)} units`)
       + ". Each look is a state that this tab has read; what happened between two is not seen.";
     showLast(newest.metadata.last_output);
   }
@@ -139,10 +141,9 @@ function showOne(main, id, tenant) {
     const sent = exchangesOf(id);
     fill(last,
       element("p", {}, "Last output: ", output ? element("code", {}, output.length > 400 ? `${output.slice(0, 400)} …` : output) : "none yet"),
-      sent.length ? element("div", { class: "scroll" }, element("table", {},
-        element("thead", {}, element("tr", {}, ["seq", "steps", "inputs", "outputs"].map((name) => element("th", { scope: "col" }, name)))),
-        element("tbody", {}, sent.map((each) => element("tr", {}, element("td", {}, each.seq), element("td", {}, each.num),
-          element("td", { class: "mono" }, cut(each.inputs)), element("td", { class: "mono" }, cut(each.outputs)))))))
+      sent.length ? element("ol", { class: "steps" }, sent.map((each) => element("li", {},
+        element("b", {}, each.num > 1 ? `Steps ${short(each.first)} to ${short(each.first + each.num - 1)}` : `Step ${short(each.first)}`),
+        element("code", {}, cut(each.inputs)), element("span", { "aria-label": "gave" }, "→"), element("code", {}, cut(each.outputs)))))
         : element("p", { class: "faint" }, "Inputs are not kept by the server. Those that this tab sends are listed here."));
   }
 
@@ -218,7 +219,7 @@ function showOne(main, id, tenant) {
       element("section", { class: "panel" }, element("h2", {}, "Last inputs and outputs"), last),
       element("section", { class: "panel wide" }, element("h2", {}, "Its state over time"), field("Tensor", tensor), map.place, stateNote),
       stepForm));
-  timer = setInterval(() => !document.hidden && look(), PERIOD_MS);
+  timer = setInterval(() => !document.hidden && !asksForKey() && look(), PERIOD_MS);
   look();
   return () => {
     isGone = true;

@@ -33,19 +33,41 @@ export function age(time) {
   return duration((Date.now() - Date.parse(time)) / 1000);
 }
 
-export function sessionTable({ sessions }) {
-  const tenants = sessions.some(({ tenant }) => tenant && tenant !== "-");
-  return element("table", {},
-    element("thead", {}, element("tr", {},
-      element("th", { scope: "col" }, "Session"), element("th", { scope: "col" }, "Model"),
-      element("th", { scope: "col", class: "number" }, "Steps"), element("th", { scope: "col", class: "number" }, "Age"),
-      tenants ? element("th", { scope: "col" }, "Tenant") : null)),
-    element("tbody", {}, sessions.map((session) => element("tr", {},
-      element("td", {}, element("a", { href: place(session) }, session.session_id)),
-      element("td", {}, `${session.model}/${session.version}`),
-      element("td", { class: "number" }, short(session.steps)),
-      element("td", { class: "number" }, age(session.opened_at)),
-      tenants ? element("td", {}, session.tenant) : null))));
+/** The table of sessions. What is shown again stays the same element: a click or the focus on it is not lost. */
+export class SessionTable {
+  constructor() {
+    this.rows = new Map();
+    this.body = element("tbody", {});
+    this.tenant = element("th", { scope: "col", hidden: true }, "Tenant");
+    const head = ["Session", "Model"].map((name) => element("th", { scope: "col" }, name));
+    const numbers = ["Steps", "Age"].map((name) => element("th", { scope: "col", class: "number" }, name));
+    this.place = element("table", {}, element("thead", {}, element("tr", {}, head, numbers, this.tenant)), this.body);
+  }
+
+  show(sessions) {
+    this.tenant.hidden = !sessions.some(({ tenant }) => tenant && tenant !== "-");
+    const known = this.rows;
+    this.rows = new Map(sessions.map((session) => [place(session), known.get(place(session)) ?? newRow(session)]));
+    for (const session of sessions) {
+      const [, its, steps, old, tenant] = this.rows.get(place(session)).cells;
+      write(its, `${session.model}/${session.version}`);
+      write(steps, short(session.steps));
+      write(old, age(session.opened_at));
+      write(tenant, session.tenant ?? "");
+      tenant.hidden = this.tenant.hidden;
+    }
+    const shown = [...this.rows.values()];
+    if (shown.length !== this.body.children.length || shown.some((row, index) => this.body.children[index] !== row)) this.body.replaceChildren(...shown);
+  }
+}
+
+function newRow(session) {
+  return element("tr", {}, element("td", {}, element("a", { href: place(session) }, session.session_id)), element("td", {}),
+    element("td", { class: "number" }), element("td", { class: "number" }), element("td", {}));
+}
+
+function write(cell, text) {
+  if (cell.textContent !== text) cell.textContent = text;
 }
 
 function place({ session_id: id, tenant }) {

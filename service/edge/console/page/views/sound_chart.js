@@ -67,7 +67,9 @@ export class SoundChart {
     context.scale(ratio, ratio);
     const { rate } = this.run.source;
     const heard = this.run.position / rate;
-    const span = Number.isFinite(this.window) ? this.window : Math.max(SHOWN_SECONDS, heard);
+    // A short file is seen whole.
+    const all = this.run.source.isLive ? Infinity : Math.max(1, this.run.source.count / rate);
+    const span = Math.min(all, Number.isFinite(this.window) ? this.window : Math.max(SHOWN_SECONDS, heard));
     const from = Math.max(0, heard - span);
     const x = (seconds) => ((seconds - from) / span) * width;
     this.paintSpeech(context, x, from, heard);

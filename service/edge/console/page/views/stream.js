@@ -74,7 +74,7 @@ class StreamView {
       ...(hasTruth && { error: tile("Off by, so far", "mean absolute error of the forecast of the step before"), naive: tile("The last value is off by", "persistence: the forecast of who knows nothing"), gain: tile("Compared with it") }),
       ...(this.isSound && { spans: tile(`Spans of “${manifest.outputs[0].features[0]}”`) }),
     };
-    this.linked = element("a", { href: "#/session" }, "look at the session");
+    this.linked = element("a", { href: "#/session", title: "Look at the session" });
     this.build();
     if (!streams(manifest)) {
       this.say("This model takes several inputs, nested ones, or a context, which this view does not feed. Use Find out why.", "warn");
@@ -107,7 +107,7 @@ class StreamView {
           field("Version", this.versionChoice), field("Source", this.sourceChoice), this.isSound ? null : field("Compare with", this.otherChoice), drop)),
       this.told,
       element("section", { class: "panel", "aria-label": "The run" },
-        element("div", { class: "transport" }, this.playButton, this.stepButton, this.resetButton, field("Speed", this.speed), field("Seen", this.seen)),
+        element("div", { class: "transport" }, this.playButton, this.stepButton, this.resetButton, field("Speed", this.speed), field("Show", this.seen)),
         this.about, this.place,
         element("div", { class: "scrub" }, this.scrub, this.forkButton, this.scrubTold,
           this.isSound ? null : element("details", {}, element("summary", {}, "What if …"),
@@ -227,8 +227,9 @@ class StreamView {
     const of = run.source.isLive ? "" : `of ${short(run.source.count)}`;
     if (this.isSound) this.tiles.steps.set(`${(run.position / this.rate).toFixed(1)} s`, of && `of ${(run.source.count / this.rate).toFixed(1)} s`);
     else this.tiles.steps.set(short(run.position), `${of}${run.isAtEnd ? ", the end" : ""}`);
-    this.tiles.session.set(main.id ? `${main.id.slice(0, 10)}…` : "–", main.name);
-    if (main.id && this.linked.getAttribute("href") !== `#/session/${named(main.id)}`) {
+    this.tiles.session.set(main.id ? "" : "–", main.name);
+    if (main.id && this.linked.textContent !== main.id) {
+      this.linked.textContent = main.id;
       this.linked.setAttribute("href", `#/session/${named(main.id)}`);
       this.tiles.session.querySelector("b").after(this.linked);
     }

@@ -25,8 +25,8 @@ export class StreamChart {
         label: lanes.length > 1 ? `${lane.name} ${label}` : label, colour: COLOURS[(place + 2 * index) % COLOURS.length], dash: index ? [6, 4] : undefined, spanGaps: true,
       })));
     this.chart = new Chart(place, lines, { height: place.clientWidth < 500 ? 230 : 300, range: () => this.range, legend: false });
-    this.key = element("ul", { class: "legend" }, legend(run).map(([kind, text]) => element("li", {}, element("i", { class: kind, "aria-hidden": "true" }), text)));
-    this.told = element("p", { class: "faint", "aria-live": "off" });
+    this.key = element("ul", { class: "legend" }, legend(run).map(([kind, text]) => element("li", {}, element("i", { class: kind, "aria-hidden": "true" }), text)),
+      this.past = element("li", { hidden: true }, element("i", { class: "line dotted", "aria-hidden": "true" }), "the forecast before going back"));
     place.after(this.key);
     this.changed = () => this.draw();
     run.addEventListener("change", this.changed);
@@ -48,6 +48,7 @@ export class StreamChart {
       return;
     }
     const [main, ...others] = run.lanes;
+    this.past.hidden = !run.ghost;
     const ghost = run.ghost?.column ?? run.truth;
     const columns = [main.lower, main.upper, run.truth, main.lines[0], ghost, ...others.map((lane) => lane.lines[0])];
     const kinds = ["lower", "upper", ...columns.slice(2).map(() => "line")];
