@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -91,10 +91,10 @@ class Browser:
 
     def new_page(self, root: str) -> Page:
         """A page of somebody who was never here; ``root`` is all that it may ask."""
-        context = self.tell("Target.createBrowserContext")["browserContextId"]
+        context = self.tell("Target.createBrowserContext", disposeOnDetach=True)["browserContextId"]
         target = self.tell("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = self._pages[session] = Page(self, session, root)
+        page = self._pages[session] = Page(self, session, root, context)
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.tell(f"{domain}.enable", session)
         return page
@@ -112,11 +112,10 @@ class Page:
     Attributes:
         foreign: addresses of other servers that it asked for.
         faults: errors of its scripts, and what its Content-Security-Policy kept it from.
-        answers: statuses of what it was answered, by address.
     """
 
-    def __init__(self, browser: Browser, session: str, root: str) -> None:
-        self._browser, self._session, self._root = browser, session, root
+    def __init__(self, browser: Browser, session: str, root: str, context: str) -> None:
+        self._browser, self._session, self._root, self._context = browser, session, root, context
         self._size: tuple[int, int] = DESKTOP
         self._theme: Theme = "light"
         self.foreign: list[str] = []
@@ -135,8 +134,14 @@ class Page:
         elif event == "Log.entryAdded" and told["entry"]["level"] == "error" and told["entry"]["source"] != "network":
             self.faults.append(told["entry"]["text"])
 
+    def close(self) -> None:
+        """Leave it, and forget whoever it was of."""
+        self._browser.tell("Target.disposeBrowserContext", browserContextId=self._context)
+
     def tell(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Have a command done in this tab."""
+        if method.startswith("Browser."):
+            return self._browser.tell(method, browserContextId=self._context, **parameters)
         return self._browser.tell(method, self._session, **parameters)
 
     def look(self, size: tuple[int, int], theme: Theme = "light") -> None:
@@ -161,11 +166,17 @@ class Page:
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
-        until(lambda: self.run(f"Boolean({condition})"), condition)
+        self._wait(lambda: self.run(f"Boolean({condition})"), condition)
 
     def until_shown(self, text: str) -> None:
         """Wait until a text is somewhere on the page."""
-        until(lambda: text in self.text(), f"{text!r} on the page, which has:\n{self.text()}")
+        self._wait(lambda: text in self.text(), repr(text))
+
+    def _wait(self, is_so: Callable[[], object], what: str) -> None:
+        try:
+            until(is_so, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the page has {self.faults} and\n{self.text()}") from None
 
     def text(self, selector: str = "body") -> str:
         """The text that is seen of an element."""

@@ -64,7 +64,7 @@ function askForKey() {
 dialog.addEventListener("close", () => {
   const shown = dialog.querySelector("input").value.trim();
   dialog.querySelector("input").value = "";
-  hasDeclined = !shown;
+  hasDeclined = !shown && dialog.returnValue !== "forget";
   if (dialog.returnValue === "forget") useKey("");
   else if (dialog.returnValue === "use" && shown) useKey(shown);
 });

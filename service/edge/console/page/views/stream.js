@@ -126,7 +126,7 @@ class StreamView {
     this.detach();
     current?.run.close();
     current = null;
-    this.playButton.disabled = true;
+    for (const control of [this.playButton, this.stepButton, this.resetButton, this.forkButton]) control.disabled = true;
     try {
       const kind = this.sourceChoice.value;
       const chosen = await model(this.manifest.name, this.versionChoice.value);
@@ -178,7 +178,7 @@ class StreamView {
 
   attach() {
     const { run } = current;
-    this.playButton.disabled = false;
+    this.resetButton.disabled = false;
     this.chart = this.isSound ? new SoundChart(run, this.place) : new StreamChart(run, this.place);
     this.chart.window = Number(this.seen.value);
     this.changed = () => this.show();
