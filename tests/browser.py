@@ -1,4 +1,4 @@
-"""A browser for tests: Debian's Chromium without a window, told what to do by the DevTools protocol, as a person would."""
+"""A browser for tests: Debian's Chromium without a window, used as a person does, by the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -197,7 +197,8 @@ class Page:
 
     def drag(self, places: list[tuple[float, float]]) -> None:
         """Press the pointer at the first place, move it along the others, and let go."""
-        for kind, (x, y) in [("Pressed", places[0]), *(("Moved", each) for each in places[1:]), ("Released", places[-1])]:
+        moves = [("Moved", each) for each in places[1:]]
+        for kind, (x, y) in [("Pressed", places[0]), *moves, ("Released", places[-1])]:
             self.tell("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def hover(self, x: float, y: float) -> None:
@@ -223,7 +224,7 @@ class Page:
         self.until_there(selector)
         self.run(
             f"(() => {{ const e = {_found(selector)}; e.value = {json.dumps(value)};"
-            "e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true})); })()"
+            "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, {bubbles: true})); })()"
         )
 
     def give_file(self, selector: str, path: Path) -> None:
@@ -250,13 +251,13 @@ def _found(selector: str) -> str:
     """What finds an element: ``text=Play`` the button, link or summary with that text, else CSS."""
     if selector.startswith("text="):
         text = json.dumps(selector.removeprefix("text="))
-        return f"[...document.querySelectorAll('button, a, summary')].find((e) => e.offsetParent && e.textContent.trim() === {text})"
+        which = f"(e) => e.offsetParent && e.textContent.trim() === {text}"
+        return f"[...document.querySelectorAll('button, a, summary')].find({which})"
     if selector.startswith("label="):
         text = json.dumps(selector.removeprefix("label="))
-        return (
-            f"[...document.querySelectorAll('.field')].find((e) => e.offsetParent && e.firstChild.textContent === {text})"
-            "?.querySelector('input, select, textarea')"
-        )
+        which = f"(e) => e.offsetParent && e.firstChild.textContent === {text}"
+        found = f"[...document.querySelectorAll('.field')].find({which})"
+        return f"{found}?.querySelector('input, select, textarea')"
     return f"document.querySelector({json.dumps(selector)})"
 
 

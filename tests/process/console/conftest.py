@@ -1,4 +1,4 @@
-"""One server with keys and one browser for all tests of the console; pictures of what a person sees are in build/console."""
+"""One server with keys and one browser for all tests of the console; pictures of what is seen are in build/console."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def shoot() -> Callable[[Page, str], None]:
             page.run(f"{rules};0")
         for size, what in ((DESKTOP, "desktop"), (PHONE, "phone")):
             for theme in ("light", "dark"):
-                page.look(size, theme)  # type: ignore[arg-type]
+                page.look(size, theme)
                 page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
                 assert page.run("document.documentElement.scrollWidth") <= size[0], f"{name} is wider than a {what}"
                 # Colours differ by theme, and what lies where by size.

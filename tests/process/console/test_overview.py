@@ -38,9 +38,10 @@ def test_the_first_view_says_what_runs_whether_it_is_well_and_where_to_go(
     step_some(server)
     page.until_shown("gauge-1")  # an administrator sees all tenants' sessions
     page.until_shown("99 of 100 under")  # two scrapes have seen a step between them
-    assert [title for title in ("Steps a second", "Where time goes", "Rows of an iteration") if title not in page.text()] == []
+    titles = ("Steps a second", "Where time goes", "Rows of an iteration")
+    assert [title for title in titles if title not in page.text()] == []
     page.until("document.querySelectorAll('.uplot canvas').length === 4")
-    page.until("[...document.querySelectorAll('.tile')].every((tile) => !tile.innerText.includes('–'))")
+    page.until("[...document.querySelectorAll('.tile')].every((tile) => !tile.innerText.includes('\\u2013'))")
     shoot(page, "overview")
     page.click("text=Stream an example through a model")
     page.until_there("text=Play")

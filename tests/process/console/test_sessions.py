@@ -1,4 +1,4 @@
-"""Sessions in the console: one from near, its state over time, what can be done with it, and requests with their code."""
+"""Sessions in the console: one from near, its state over time, what can be done with it; requests with their code."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_what_goes_wrong_is_said_in_words(new_page: Callable[..., Page]) -> None
     page.until_shown("Use a key that has this right.")
 
 
-def test_a_request_is_answered_and_its_curl_and_python_are_answered_the_same(page: Page, shoot: Shoot, tmp_path: Path) -> None:
+def test_a_request_is_answered_and_its_curl_and_python_are_answered_the_same(page: Page, shoot: Shoot) -> None:
     page.go("/console#/why/g2p")
     page.until_there("text=Send")
     page.run("document.querySelector('textarea').select()")

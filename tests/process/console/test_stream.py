@@ -1,4 +1,4 @@
-"""Streams in the console: rows and sound through sessions, errors, going back, two versions, and a server that is killed."""
+"""Streams in the console: rows and sound through sessions, going back, two versions, and a server that is killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def example_rows(repository: Path) -> list[list[float | None]]:
 
 def tile(page: Page, name: str) -> str:
     """What a figure of the page is."""
-    return str(page.run(f"[...document.querySelectorAll('.tile')].find((e) => e.innerText.startsWith('{name}')).innerText"))
+    return str(
+        page.run(f"[...document.querySelectorAll('.tile')].find((e) => e.innerText.startsWith('{name}')).innerText")
+    )
 
 
 def session_of(page: Page) -> str:
@@ -77,7 +79,9 @@ def test_the_example_streams_to_its_end_and_is_off_by_what_the_offline_run_is(
     shoot(page, "stream")
 
 
-def test_going_back_and_forking_answers_the_same_to_the_bit_and_what_if_does_not(page: Page, server: ServerProcess) -> None:
+def test_going_back_and_forking_answers_the_same_to_the_bit_and_what_if_does_not(
+    page: Page, server: ServerProcess
+) -> None:
     open_stream(page, "beijing-seq2seq", "200")
     page.choose("label=Compare with", "beijing-seq2seq/1")
     page.click("text=Step")
@@ -149,7 +153,9 @@ def test_a_recording_is_heard_and_the_speech_in_it_found(page: Page, shoot: Shoo
     shoot(page, "sound")
     page.choose("input[type=range]", str(512 * 40))
     page.until_shown("1.28 s: speech")
-    samples = np.frombuffer((EXAMPLES / "voice_activity" / "go_forward.wav").read_bytes()[44:], "<i2") / np.float32(32768)
+    samples = np.frombuffer((EXAMPLES / "voice_activity" / "go_forward.wav").read_bytes()[44:], "<i2") / np.float32(
+        32768
+    )
     said = whole_recording(samples.astype(np.float32))[39, 0]
     assert f"1.28 s: speech {said:.2f}" in page.text()
 
