@@ -1,5 +1,5 @@
 """The whole way in half a minute: verify, serve, replay held-out hours through live sessions, kill the service in the
-middle and start it again, look ahead, stop.
+middle and start it again, look a day ahead, stop.
 
 Run after `make models` as `python -m examples.demo`; `make demo` does both.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -17,10 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from examples.demo_plot import Forecasts, draw
+from examples.demo_plot import Fan, Forecasts, draw
 from ostinato.client.async_client import AsyncClient
 from ostinato.commands.replay_view import ReplayView, summary
 from ostinato.commands.verify import results_table, verify_version
@@ -33,6 +35,15 @@ from ostinato.tools.server_process import ServerProcess
 REPOSITORY = Path("repository")
 DATA = Path("examples/beijing_pm25/beijing_pm25_hourly.csv.xz")
 MODELS = ("beijing-lstm", "beijing-gru")
+DAY_AHEAD = "beijing-seq2seq"
+VERSIONS = (
+    *(REPOSITORY / name / "1" for name in MODELS),
+    Path("examples/beijing_pm25/repository") / DAY_AHEAD / "1",  # its release, trained before
+)
+READ_AGAIN_ROWS = 960
+"""A service reads no more than 1,000 in one piece before it forecasts; a session, a day at a time, any number."""
+SHARE = 80
+"""Of the values that should lie between its outer quantiles, in percent."""
 TARGET = "pm2.5"
 FIRST = "2014-12-03 00:00"
 WARM_UP_ROWS = 336
@@ -49,6 +60,7 @@ class Story:
     arrivals: list[Arrival] = field(default_factory=list)
     result: Replayed = field(default_factory=Replayed)
     ahead: list[float] = field(default_factory=list)
+    killed_after: InputRow | None = None
 
     @property
     def drawn(self) -> Forecasts:
@@ -83,13 +95,13 @@ def main() -> int:
 
 
 def verify(console: Console) -> None:
-    """Check both models as the service will.
+    """Check all models as the service will.
 
     Raises:
         CommandError: one fails.
     """
     console.rule("1  verify: is each graph still the network that was trained?")
-    results = [verify_version(REPOSITORY / name / "1") for name in MODELS]
+    results = [verify_version(version) for version in VERSIONS]
     console.print(results_table(results))
     for result in results:
         if result.loaded is None:
@@ -104,7 +116,10 @@ def live(console: Console, folder: Path) -> int:
     """
     console.rule("2  serve")
     settings = {"state": f"lmdb://{quote(str(folder / 'state'))}"}
-    with ServerProcess(REPOSITORY, folder / "server.log", settings=settings) as server:
+    repository = folder / "repository"
+    for version in VERSIONS:
+        shutil.copytree(version, repository / version.parent.name / version.name)
+    with ServerProcess(repository, folder / "server.log", settings=settings) as server:
         with console.status("the service checks its models"):
             server.wait_until_ready()
         console.print(f"BentoML and onnxruntime listen on {server.url}, ready")
@@ -125,16 +140,23 @@ async def talk(console: Console, server: ServerProcess) -> None:
             read = InputTable(DATA, shape.model_input).read(first=FIRST, before=WARM_UP_ROWS)
             rows = read.rows
             stories.append(await replay_one(console, client, shape, rows, read.num_ahead, victim))
-        console.rule(f"4  forecast: {AHEAD} hours from where the sessions stand")
-        console.print(ahead_table(stories, rows[-AHEAD:]))
+        console.rule(f"4  forecast: {AHEAD} hours from where the sessions are")
+        fan = await look_a_day_ahead(client)
+        console.print(ahead_table(stories, fan, rows[-AHEAD:]))
         console.print(
-            "PM2.5 is fed back hour by hour; the weather of those hours is the file's, as a perfect weather forecast."
+            f"{' and '.join(MODELS)} feed PM2.5 back hour by hour, and are told the weather of those hours, as by a "
+            f"perfect weather forecast. {DAY_AHEAD} knows only what has come, and says how sure it is."
         )
         console.rule("5  what Prometheus sees of the service since it was started again")
         console.print(metrics_table(await client.metrics()))
     hours = [arrival.row for arrival in stories[0].arrivals] + rows[-AHEAD:]
     truth = [row.inputs[stories[0].shape.features.index(TARGET)] for row in hours]
-    draw(PICTURE, [datetime.fromisoformat(row.label) for row in hours], truth, [story.drawn for story in stories])
+    killed_after = stories[0].killed_after
+    assert killed_after is not None
+    draw(
+        *(PICTURE, [datetime.fromisoformat(row.label) for row in hours], truth, [story.drawn for story in stories]),
+        *(fan, datetime.fromisoformat(killed_after.label)),
+    )
     console.print(f"[bold]{PICTURE}[/] shows the forecasts against the truth")
 
 
@@ -160,6 +182,7 @@ async def replay_one(
             story.arrivals.append(arrival)
             view(arrival)
             if victim is not None and len(story.arrivals) == (len(past) - num_warm_up) // 2:
+                story.killed_after = arrival.row
                 victim.kill()
                 console.print(
                     f"[red]kill -9[/] to the service after hour {len(story.arrivals)}. It is started again; the "
@@ -190,12 +213,33 @@ async def replay_one(
     return story
 
 
-def ahead_table(stories: list[Story], future: list[InputRow]) -> Table:
+async def look_a_day_ahead(client: AsyncClient) -> Fan:
+    """The quantiles of the day behind the replay by a session that has the hours before it.
+
+    Raises:
+        CommandError: they are not those of the hours read in one piece.
+    """
+    shape = ModelShape.of(await client.model(DAY_AHEAD))
+    rows = InputTable(DATA, shape.model_input).read(first=FIRST, before=WARM_UP_ROWS).rows
+    hours = [row.inputs for row in rows[:-AHEAD]][-READ_AGAIN_ROWS:]
+    async with client.session(DAY_AHEAD) as session:
+        for start in range(0, len(hours), 24):
+            await session.step(hours[start : start + 24], return_sequences=False)
+        quantiles = (await session.forecast(AHEAD)).tolist()
+    [whole] = (await client.generate(DAY_AHEAD, [hours], max_steps=AHEAD)).firsts
+    if np.array(whole.value).tolist() != quantiles:
+        raise CommandError("the forecast of the session differs from that of its hours read in one piece")
+    low, median, high = (list(column) for column in zip(*quantiles, strict=True))
+    return Fan(DAY_AHEAD, low, median, high, SHARE)
+
+
+def ahead_table(stories: list[Story], fan: Fan, future: list[InputRow]) -> Table:
     """Every third hour of the look ahead compared with what came."""
     table = Table(title=f"{TARGET} in ug/m3")
     table.add_column("hour")
     for story in stories:
         table.add_column(story.shape.name, justify="right")
+    table.add_column(f"{fan.name}, {fan.share} %", justify="right")
     table.add_column("what came", justify="right")
     position = stories[0].shape.features.index(TARGET)
     for step in range(2, AHEAD, 3):
@@ -203,6 +247,7 @@ def ahead_table(stories: list[Story], future: list[InputRow]) -> Table:
         table.add_row(
             future[step].label,
             *(f"{story.ahead[step]:.0f}" for story in stories),
+            f"{fan.median[step]:.0f} ({fan.low[step]:.0f} to {fan.high[step]:.0f})",
             "missing" if came is None else f"{came:.0f}",
         )
     return table

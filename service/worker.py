@@ -29,6 +29,7 @@ from ostinato.service.config import Settings
 from ostinato.service.edge.acceptor import SharingServer
 from ostinato.service.edge.asgi import App, Edge
 from ostinato.service.edge.certificates import context_of_server, follow_files
+from ostinato.service.edge.console.pages import Console
 from ostinato.service.edge.descriptors import DescriptorWatch, connections_within, raise_limit
 from ostinato.service.edge.desk import OUT_OF_DESCRIPTORS, Desk
 from ostinato.service.edge.http_connection import HttpConnection
@@ -115,20 +116,16 @@ class Worker:
     def _grpc_server(self, port: int) -> GrpcServer:
         from ostinato.service.edge.oip.grpc.server import GrpcServer  # its libraries are an extra
 
-        return GrpcServer(
-            self.routes,
-            self.desk,
-            self.settings,
-            self._tether.grpc_port or port,
-            lambda: self.readiness()[0],
-        )
+        listens_on = self._tether.grpc_port or port
+        return GrpcServer(self.routes, self.desk, self.settings, listens_on, lambda: self.readiness()[0])
 
     def edge(self, inner: App) -> Edge:
         """The ASGI application over BentoML's."""
         WebSocketConnection.install()
         HttpConnection.install()
         SharingServer.install(self._tether.shares, self.desk, self._descriptors.take)
-        system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers)
+        console = Console().answers if self.settings.console else {}
+        system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers, console)
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
@@ -148,13 +145,12 @@ class Worker:
             status = "store_unavailable" if trouble or self._loader.trouble else "starting"
         else:
             status = "ready"
-        ready = status == "ready"
         content: dict[str, Any] = {"status": status, "models": self._loader.states()}
         if reason := self._loader.failure or trouble or ("" if self._has_store_answered else self._loader.trouble):
             content["reason"] = self.desk.words.of(reason)
         elif status == "failed" and self.settings.require_models:
             content["reason"] = "a version failed a check, and every one is required (require_models)"
-        return ready, content
+        return status == "ready", content
 
     async def start(self) -> None:
         """Begin to load the models, and to look after sessions, slow requests and signals. A store that cannot begin

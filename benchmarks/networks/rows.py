@@ -62,6 +62,21 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "NARX": ("Lin et al. 1996", {"cell": "narx", "taps": 8, "output_taps": 4, "fed_back_size": 4}),
     "convolution over steps, then LSTM": ("Waibel et al. 1989", {"cell": ["time_delay", "lstm"], "taps": 5}),
     "minimal with a gate": ("Chen 2017", {"cell": "minimal_gated"}),
+    "minGRU": ("Feng et al. 2024", {"cell": "min_gru"}),
+    "minGRU, two layers": ("Feng et al. 2024", {"cell": "min_gru", "num_layers": 2}),
+    "minLSTM": ("Feng et al. 2024", {"cell": "min_lstm"}),
+    "sLSTM": ("Beck et al. 2024", {"cell": "slstm"}),
+    "mLSTM": ("Beck et al. 2024", {"cell": "mlstm"}),
+    "RG-LRU": ("De et al. 2024", {"cell": "rg_lru"}),
+    "convolution over steps, then RG-LRU": (
+        "De et al. 2024",
+        {"cell": ["time_delay", "rg_lru"], "taps": 4, "activation": "linear"},
+    ),
+    "LRU": ("Orvieto et al. 2023", {"cell": "lru"}),
+    "S5": ("Smith et al. 2023", {"cell": "s5"}),
+    "Mamba": ("Gu and Dao 2023", {"cell": "mamba"}),
+    "RWKV-7": ("Peng et al. 2025", {"cell": "rwkv7"}),
+    "CfC, even steps": ("Hasani et al. 2022", {"cell": "cfc"}),
 }
 
 

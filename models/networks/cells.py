@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ostinato.models.networks.cfc import CfC
 from ostinato.models.networks.clockwork import Clockwork
 from ostinato.models.networks.delays import NARX, TimeDelay
 from ostinato.models.networks.echo_state import EchoStateRecipe, Reservoir
@@ -12,9 +13,16 @@ from ostinato.models.networks.gru import ResetGRU
 from ostinato.models.networks.jordan import Jordan
 from ostinato.models.networks.layer import Layer
 from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
+from ostinato.models.networks.lru import LRU
 from ostinato.models.networks.lstm import PeepholeLSTM
+from ostinato.models.networks.mamba import Mamba
+from ostinato.models.networks.min_gates import MinGRU, MinLSTM
 from ostinato.models.networks.minimal import MinimalGatedRNN, MinimalRNN
+from ostinato.models.networks.rg_lru import RGLRU
+from ostinato.models.networks.rwkv7 import RWKV7
+from ostinato.models.networks.s5 import S5
 from ostinato.models.networks.torch_layers import Nonlinearity, TorchCell, TorchLayers
+from ostinato.models.networks.xlstm import MLSTM, SLSTM
 
 
 def build_stack(cell: CellName, recipe: LayersRecipe, input_size: int, num_layers: int) -> list[Layer]:
@@ -141,6 +149,46 @@ def _echo_state(recipe: LayersRecipe, input_size: int) -> Layer:
     return Reservoir(reservoir, input_size)
 
 
+def _min_gru(recipe: LayersRecipe, input_size: int) -> Layer:
+    return MinGRU(input_size, recipe.hidden_size)
+
+
+def _min_lstm(recipe: LayersRecipe, input_size: int) -> Layer:
+    return MinLSTM(input_size, recipe.hidden_size)
+
+
+def _slstm(recipe: LayersRecipe, input_size: int) -> Layer:
+    return SLSTM(input_size, recipe.hidden_size, recurrent_dropout=recipe.recurrent_dropout)
+
+
+def _mlstm(recipe: LayersRecipe, input_size: int) -> Layer:
+    return MLSTM(input_size, recipe.hidden_size, recipe.num_heads)
+
+
+def _rg_lru(recipe: LayersRecipe, input_size: int) -> Layer:
+    return RGLRU(input_size, recipe.hidden_size)
+
+
+def _lru(recipe: LayersRecipe, input_size: int) -> Layer:
+    return LRU(input_size, recipe.hidden_size, recipe.state_size)
+
+
+def _s5(recipe: LayersRecipe, input_size: int) -> Layer:
+    return S5(input_size, recipe.hidden_size, recipe.state_size)
+
+
+def _mamba(recipe: LayersRecipe, input_size: int) -> Layer:
+    return Mamba(input_size, recipe.hidden_size, recipe.state_size)
+
+
+def _rwkv7(recipe: LayersRecipe, input_size: int) -> Layer:
+    return RWKV7(input_size, recipe.hidden_size, recipe.num_heads)
+
+
+def _cfc(recipe: LayersRecipe, input_size: int) -> Layer:
+    return CfC(input_size, recipe.hidden_size, recurrent_dropout=recipe.recurrent_dropout)
+
+
 _OWN: Mapping[CellName, Callable[[LayersRecipe, int], Layer]] = {
     "jordan": _jordan,
     "lstm": _lstm,
@@ -151,4 +199,14 @@ _OWN: Mapping[CellName, Callable[[LayersRecipe, int], Layer]] = {
     "minimal": _minimal,
     "minimal_gated": _minimal_gated,
     "echo_state": _echo_state,
+    "min_gru": _min_gru,
+    "min_lstm": _min_lstm,
+    "slstm": _slstm,
+    "mlstm": _mlstm,
+    "rg_lru": _rg_lru,
+    "lru": _lru,
+    "s5": _s5,
+    "mamba": _mamba,
+    "rwkv7": _rwkv7,
+    "cfc": _cfc,
 }

@@ -74,7 +74,7 @@ class StreamClassifier(nn.Module):
     def __init__(self, features: StepFeatures, recipe: ClassifierRecipe, num_classes: int) -> None:
         super().__init__()
         self.encoder = StepEncoder(features, recipe.embedding_size)
-        self.layers: Layers = build_layers(recipe, self.encoder.encoded_size)
+        self.layers: Layers = build_layers(recipe, self.encoder.encoded_size, self.encoder.amount_names)
         self.dropout = nn.Dropout(recipe.dropout)
         self.head = nn.Linear(self.layers.output_size, num_classes)
         self.state_names = ("last_seen", *self.layers.state_names)

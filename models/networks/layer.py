@@ -22,10 +22,12 @@ class Layer(nn.Module):
     Attributes:
         output_size: O.
         state_names: of its states, in order.
+        reads_interval: whether x has one number more, the last: the time since the step before.
     """
 
     output_size: int
     state_names: tuple[str, ...] = ("h",)
+    reads_interval = False
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """States of sequences that have not begun: zeros."""
@@ -33,6 +35,11 @@ class Layer(nn.Module):
 
     def set_forget_bias(self, value: float) -> None:
         """Set the bias of the forget gates; nothing where there are none."""
+
+    def set_time_scales(self) -> None:
+        """Draw the weights that say how long is remembered, as the layer's paper has them at first; nothing where
+        there are none but those that any initialiser draws.
+        """
 
     def weight_like(self) -> Tensor:
         """A tensor of its dtype and device."""
@@ -45,19 +52,21 @@ class SteppedLayer(Layer):
     Subclasses bring ``step``, and ``project`` where something of the input needs no state.
 
     Args:
-        state_sizes: features of each state, ``[1, B, size]``.
+        state_sizes: features of each state, ``[1, B, size]``; of one with several axes, all of them.
         recurrent_dropout: see ``one_mask_a_sequence``.
     """
 
-    def __init__(self, output_size: int, state_sizes: tuple[int, ...], recurrent_dropout: float = 0.0) -> None:
+    def __init__(
+        self, output_size: int, state_sizes: tuple[int | tuple[int, ...], ...], recurrent_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.output_size = output_size
-        self.state_sizes = state_sizes
+        self.state_shapes = [(size,) if isinstance(size, int) else size for size in state_sizes]
         self.recurrent_dropout = recurrent_dropout
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """Zeros ``[1, B, size]``."""
-        return tuple(self.weight_like().new_zeros(1, batch_size, size) for size in self.state_sizes)
+        return tuple(self.weight_like().new_zeros(1, batch_size, *shape) for shape in self.state_shapes)
 
     def project(self, x: Tensor) -> Tensor:
         """What is known of all steps beforehand, ``[B, T, F]`` to ``[B, T, G]``; as it is given, unless overridden."""
@@ -73,7 +82,7 @@ class SteppedLayer(Layer):
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """As ``Layer`` says."""
-        after = tuple(state[0] for state in states)
+        after = tuple(state.squeeze(0) for state in states)
         keep = one_mask_a_sequence(self.recurrent_dropout if self.training else 0.0, after[0])
         outputs = []
         for given in self.project(x).unbind(1):

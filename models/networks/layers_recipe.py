@@ -24,6 +24,16 @@ CellName: TypeAlias = Literal[
     "narx",
     "minimal",
     "minimal_gated",
+    "min_gru",
+    "min_lstm",
+    "slstm",
+    "mlstm",
+    "rg_lru",
+    "lru",
+    "s5",
+    "mamba",
+    "rwkv7",
+    "cfc",
 ]
 OPTIONS: Mapping[str, tuple[CellName, ...]] = {
     "activation": ("rnn", "jordan", "lstm", "gru", "clockwork", "time_delay", "narx"),
@@ -42,11 +52,15 @@ OPTIONS: Mapping[str, tuple[CellName, ...]] = {
     "leak": ("echo_state",),
     "ridge": ("echo_state",),
     "washout_steps": ("echo_state",),
+    "state_size": ("lru", "s5", "mamba"),
+    "num_heads": ("mlstm", "rwkv7"),
+    "interval": ("cfc",),
 }
 """What a recipe may say of some cells only, and of which."""
 _ALSO: Mapping[str, CellName] = {"elman": "rnn", "simple_rnn": "rnn"}
 """What cells are called, too."""
-_FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback")
+_FORGETTING: tuple[CellName, ...] = ("lstm", "gated_feedback", "min_lstm", "slstm", "mlstm")
+_WITH_HEADS: tuple[CellName, ...] = OPTIONS["num_heads"]
 
 
 def _form_of(cell: object) -> str:
@@ -61,7 +75,7 @@ class LayersRecipe(Section):
     ``hidden_size``: hidden units H of each layer.
     ``dropout``: of what a layer gives to the next, never of what a step gives to the next.
     ``recurrent_dropout``: of what a step gives to the next, with one mask a sequence; 0 = none.
-    ``forget_bias``: of an LSTM's forget gates at first; None = as the initialiser has it (``keras`` 1, else none).
+    ``forget_bias``: of forget gates at first; None = as the initialiser has it (``keras`` 1, else none).
     ``initialiser``: ``torch``, ``orthogonal`` or ``keras``.
     ``activation``: of the hidden units; ``linear`` is nothing that ``rnn`` has.
     ``gate_activation``: of the gates of ``lstm`` and ``gru``: ``hard_sigmoid`` is that of Keras 3.
@@ -73,6 +87,10 @@ class LayersRecipe(Section):
     many steps they are apart; ``output_taps``: of ``narx``, how many of its own outputs.
     ``spectral_radius``, ``sparsity``, ``input_scaling``, ``leak``, ``ridge``, ``washout_steps``: of ``echo_state``, as
     in ``EchoStateRecipe``; its weights never learn. The last two are of a forecaster with no other layers.
+    ``state_size``: complex numbers of a state of ``lru`` (None = H) and ``s5`` (None = H / 2); of ``mamba``, numbers
+    for each inner unit (None = 16).
+    ``num_heads``: of ``mlstm`` and ``rwkv7``, memories that share the hidden units; H is a multiple of it.
+    ``interval``: of ``cfc``, the feature that is the time since the step before; None = steps are even.
     """
 
     cell: Annotated[
@@ -101,6 +119,9 @@ class LayersRecipe(Section):
     leak: Annotated[float, Field(gt=0, le=1)] = 1.0
     ridge: Positive = 1e-6
     washout_steps: Annotated[int, Field(ge=0)] = 100
+    state_size: Count | None = None
+    num_heads: Count = 4
+    interval: str | None = None
 
     @field_validator("cell", mode="before")
     @classmethod
@@ -134,6 +155,8 @@ class LayersRecipe(Section):
                 f"hidden_size: {self.hidden_size} units make no {len(self.periods)} groups of one size, one for each "
                 "of periods"
             )
+        if set(_WITH_HEADS) & set(self.cells) and self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size: {self.hidden_size} units make no {self.num_heads} heads of one size")
         if self.activation == "linear" and "rnn" in self.cells:
             raise ValueError("activation: of rnn it is tanh or relu")
         return self

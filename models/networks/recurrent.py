@@ -71,6 +71,7 @@ class InputEncoder(nn.Module):
         super().__init__()
         amounts = [index for index, num_codes in enumerate(columns.num_codes) if not num_codes]
         self.amounts = amounts
+        self.amount_names = [columns.names[index] for index in amounts]
         self.codes = [(index, num) for index, num in enumerate(columns.num_codes) if num]
         statistics = columns.statistics
         self.register_buffer("mean", torch.tensor([statistics.mean[index] for index in amounts]))
@@ -118,7 +119,8 @@ class Forecaster(nn.Module):
         self.register_buffer("bases", torch.tensor([target.base for target in features.targets]))
         self.register_buffer("units", torch.tensor([[target.unit] for target in features.targets]))
         self.encoder = InputEncoder(features)
-        self.layers = build_layers(recipe, self.encoder.encoded_size + self._static_size(features))
+        input_size = self.encoder.encoded_size + self._static_size(features)
+        self.layers = build_layers(recipe, input_size, self.encoder.amount_names)
         self.state_names = ("last_seen", *self.layers.state_names)
         num_targets = len(features.targets)
         self.head = nn.Linear(self.layers.output_size, forecasts.num_steps * num_targets * len(forecasts.parts))

@@ -57,6 +57,7 @@ class StepEncoder(nn.Module):
     def __init__(self, features: StepFeatures, embedding_size: int) -> None:
         super().__init__()
         self.amounts = [place for place, num_words in enumerate(features.num_words) if not num_words]
+        self.amount_names = [features.names[place] for place in self.amounts]
         self.words = [place for place, num_words in enumerate(features.num_words) if num_words]
         statistics = features.statistics
         self.register_buffer("mean", torch.tensor([statistics.mean[place] for place in self.amounts]))

@@ -177,6 +177,13 @@ class Settings(BaseSettings):
         left_out="the server's own",
     )
 
+    console: bool = setting(
+        False,
+        "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts. It needs no "
+        "key to be loaded, and whatever it then asks does, as of any client.",
+        Topic.ACCESS,
+    )
+
     max_batch_size: Positive = setting(256, "Rows in one iteration, inclusive.", Topic.LIMITS)
     max_iteration_steps: Positive = setting(
         64, "Steps that one iteration runs of a chunk or sequence, inclusive.", Topic.LIMITS

@@ -164,6 +164,8 @@ class Edge:
             return True
         if method == "OPTIONS":
             return False
+        if self._system.is_public(path):
+            return False
         try:
             caller = access.caller(scope["headers"])
         except Unauthenticated:

@@ -25,6 +25,7 @@ class SystemRoutes:
     Args:
         readiness: tells whether the service is ready, and what readiness answers.
         documents: further paths, and what answers each.
+        public: those of them that need no key, since they hold nothing of this server's.
     """
 
     paths = ("/livez", "/healthz", "/readyz", "/metrics", *HEALTH)
@@ -34,14 +35,20 @@ class SystemRoutes:
         metrics: Metrics,
         readiness: Callable[[], tuple[bool, dict[str, Any]]],
         documents: Mapping[str, Callable[[], Response]] | None = None,
+        public: Mapping[str, Callable[[], Response]] | None = None,
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
-        self._documents = documents or {}
+        self._public = public or {}
+        self._documents = {**(documents or {}), **self._public}
 
     def serve(self, path: str) -> bool:
         """Whether a path is answered here, be it with a refusal."""
         return path in self.paths or path in self._documents or path.startswith(HIDDEN)
+
+    def is_public(self, path: str) -> bool:
+        """Whether a path is answered to who shows no key."""
+        return path in self._public
 
     def answer(self, method: str, path: str, accept: str = "", *, tells_models: bool = True) -> Response:
         """Answer a request for a path that is served here.

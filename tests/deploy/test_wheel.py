@@ -100,12 +100,19 @@ def sources(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
 
 
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_wheel_is_one_package_that_holds_all_parts(project: Path, wheel: Path) -> None:
     parts = {f"ostinato/{name}" for part in ("service", "models", "export") for name in sources_in(project, part)}
     own = {f"ostinato/{name}" for name in sources(project / "ostinato")}
     protos = {f"ostinato/service/edge/oip/grpc/inference.{kind}" for kind in ("proto", "binpb")}
     page = {f"ostinato/service/edge/openapi/page.{kind}" for kind in ("css", "js")}
-    assert contents(wheel) == own | parts | protos | page | {"ostinato/py.typed"}
+    console = "service/edge/console/page"
+    files = {f"ostinato/{console}/{name}" for name in files_of(project / console)}
+    assert {f"ostinato/{console}/{name}" for name in ("index.html", "views/stream.js", "vendor/uplot.LICENSE.txt")} < files
+    assert contents(wheel) == own | parts | protos | page | files | {"ostinato/py.typed"}
 
 
 def test_an_index_shows_the_readme(wheel: Path) -> None:

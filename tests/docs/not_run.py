@@ -103,6 +103,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
         "examples/control_policy/README.md",
         "$ python -m examples.control_policy.drive",
     ): "tests/process/test_imported.py does it",
+    ("examples/memories/README.md", "$ python -m examples.memories.hopfield"): "tests/process/test_memories.py does it",
     ("examples/beijing_panel/README.md", "$ ostinato train examples/beijing_panel/panel.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,

@@ -121,6 +121,57 @@ def network_minimal_gated() -> Entry:
     return of(cell="minimal_gated")
 
 
+def network_min_gru() -> Entry:
+    """The minimal GRU, two layers."""
+    return of(cell="min_gru", num_layers=2)
+
+
+def network_min_lstm() -> Entry:
+    """The minimal LSTM."""
+    return of(cell="min_lstm")
+
+
+def network_slstm() -> Entry:
+    """The sLSTM of xLSTM, two layers."""
+    return of(cell="slstm", num_layers=2)
+
+
+def network_mlstm() -> Entry:
+    """The mLSTM of xLSTM, whose memories are matrices."""
+    return of(cell="mlstm")
+
+
+def network_rg_lru() -> Entry:
+    """Griffin's recurrence behind a convolution over the steps."""
+    return of(cell=["time_delay", "rg_lru"], activation="linear")
+
+
+def network_lru() -> Entry:
+    """Linear recurrent units, two layers."""
+    return of(cell="lru", num_layers=2)
+
+
+def network_s5() -> Entry:
+    """S5."""
+    return of(cell="s5")
+
+
+def network_mamba() -> Entry:
+    """Mamba."""
+    return of(cell="mamba")
+
+
+def network_rwkv7() -> Entry:
+    """RWKV-7."""
+    return of(cell="rwkv7")
+
+
+def network_cfc() -> Entry:
+    """CfC, two layers over a feature that is the interval."""
+    made = build_layers(LayersRecipe(cell="cfc", hidden_size=12, num_layers=2, interval="x1"), 3, ("x0", "x1", "x2"))
+    return made, {**amounts(), "state_names": made.state_names}
+
+
 def network_cnn_lstm() -> Entry:
     """An LSTM over a convolution over the steps."""
     return of(cell=["time_delay", "lstm"], taps=4, activation="tanh")

@@ -41,8 +41,8 @@ class Documents:
         return {
             "/openapi.json": self._show_openapi,
             "/docs": self._show_page,
-            "/": lambda: _lead_to("docs"),
-            "/docs.json": lambda: _lead_to("openapi.json"),
+            "/": lambda: lead_to("docs"),
+            "/docs.json": lambda: lead_to("openapi.json"),
         }
 
     def _show_openapi(self) -> Response:
@@ -75,6 +75,7 @@ class Documents:
         return list({engine.manifest.name: engine for engine in self._catalogue.served}.values())
 
 
-def _lead_to(place: str) -> Response:
+def lead_to(place: str) -> Response:
+    """An answer that leads to another path, ``place``."""
     # Relative, so that it holds behind a proxy that puts a path before ours.
     return Response(307, b"", "text/plain", ((b"location", place.encode()),))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ostinato.models.networks.activations import GateActivation
+from ostinato.models.networks.initialisers import initialise
 from ostinato.models.networks.layer import Layer
 
 Floats = NDArray[np.float64]
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
 
 GATES: Mapping[GateActivation, Callable[[Floats], Floats]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -26,6 +28,18 @@ GATES: Mapping[GateActivation, Callable[[Floats], Floats]] = {
 def weights_of(layer: Layer) -> dict[str, Any]:
     """Its parameters by their names, as float64."""
     return {name: weight.detach().double().numpy() for name, weight in layer.named_parameters()}
+
+
+def drawn(layer: AnyLayer) -> AnyLayer:
+    """The same, its weights drawn as a recipe's are."""
+    initialise(layer, "torch", 4)
+    layer.set_time_scales()
+    return layer
+
+
+def run_both_ways(layer: Layer, x: Floats) -> list[Floats]:
+    """The same as ``run_layer`` by the form of training, and by the one that is served."""
+    return [run_layer(layer.train(), x), run_layer(layer.eval(), x)]
 
 
 def run_layer(layer: Layer, x: Floats) -> Floats:

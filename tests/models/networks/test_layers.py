@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ostinato.models.errors import RecipeError
+from ostinato.models.networks.delays import TimeDelay
 from ostinato.models.networks.layers import Layers, LayersRecipe, build_layers
+from ostinato.models.networks.parallel import ParallelLayer
 from ostinato.models.recipe import read_recipe
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -29,6 +31,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "narx": {"cell": "narx", "taps": 2, "output_taps": 4, "fed_back_size": 2},
     "minimal": {"cell": "minimal"},
     "minimal with a gate": {"cell": "minimal_gated"},
+    "minGRU": {"cell": "min_gru", "num_layers": 2},
+    "minLSTM": {"cell": "min_lstm", "forget_bias": 1.0},
+    "sLSTM": {"cell": "slstm", "num_layers": 2},
+    "mLSTM": {"cell": "mlstm", "num_heads": 2},
+    "RG-LRU": {"cell": "rg_lru", "num_layers": 2},
+    "LRU": {"cell": "lru", "state_size": 5},
+    "S5": {"cell": "s5"},
+    "mamba": {"cell": "mamba", "state_size": 3},
+    "RWKV-7": {"cell": "rwkv7", "num_heads": 2},
+    "CfC": {"cell": "cfc", "num_layers": 2},
     "cnn-lstm": {"cell": ["time_delay", "lstm"], "initialiser": "keras"},
     "unlike": {"cell": ["gru", "lstm", "lstm", "rnn", "jordan"]},
 }
@@ -114,9 +126,10 @@ def test_recurrent_dropout_draws_one_mask_a_layer_however_many_the_steps(
     run(layers.eval(), torch.randn(2, 5, 3))
     assert drawn == []
     run(layers.train(), torch.randn(2, 5, 3))
-    # Layers that hear each other are one; a delay line has no state that weights read.
+    # Layers that hear each other are one; of some no weights read a state.
     cells = recipe_of(RECIPES[name]).cells
-    masks = 1 if "gated_feedback" in cells else len(cells) - cells.count("time_delay")
+    unread = sum(isinstance(layer, (ParallelLayer, TimeDelay)) for layer in layers.layers)
+    masks = 1 if "gated_feedback" in cells else len(cells) - unread
     assert [shape[0] for shape in drawn] == [2] * masks
 
 
@@ -147,11 +160,16 @@ def test_a_misspelt_cell_is_told_once_with_the_nearest(cell: Any, tmp_path: Path
     ("content", "fault"),
     [
         ({"cell": "gru", "peepholes": True}, "peepholes: is of lstm, and no layer is that"),
-        ({"cell": "gru", "forget_bias": 1.0}, "forget_bias: is of lstm and gated_feedback, and no layer is that"),
+        (
+            {"cell": "gru", "forget_bias": 1.0},
+            "forget_bias: is of lstm and gated_feedback and min_lstm and slstm and mlstm, and no layer is that",
+        ),
         ({"cell": ["gru", "lstm"], "num_layers": 3}, "num_layers: is 3, but cell lists 2"),
         ({"cell": "rnn", "activation": "linear"}, "activation: of rnn it is tanh or relu"),
         ({"cell": "lstm", "periods": [1, 2]}, "periods: is of clockwork, and no layer is that"),
         ({"cell": "clockwork", "hidden_size": 10}, "hidden_size: 10 units make no 4 groups of one size"),
+        ({"cell": "mlstm", "hidden_size": 10}, "hidden_size: 10 units make no 4 heads of one size"),
+        ({"cell": "lstm", "interval": "gap"}, "interval: is of cfc, and no layer is that"),
         ({"cell": []}, "cell"),
         ({"cell": "lstm", "dropout": 1.0}, "dropout"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ostinato.models.data.series import Floats, TrainingStatistics
+from ostinato.models.errors import RecipeError
 from ostinato.models.networks.features import Features, GivenColumns, Target
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers_recipe import LayersRecipe
@@ -130,6 +133,15 @@ def test_chunks_with_the_state_carried_answer_what_the_whole_does(cell: str, num
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     for part, part_of_whole in zip(state, after_whole, strict=True):
         torch.testing.assert_close(part, part_of_whole)
+
+
+def test_layers_hear_the_interval_where_the_encoder_puts_it() -> None:
+    """A code before it takes no place among the amounts."""
+    features = replace(FEATURES, names=("level", "wind", "gap"), num_codes=(0, 3, 0))
+    network = build_forecaster(features, LayersRecipe(cell="cfc", hidden_size=4, interval="gap"))
+    assert network.layers.interval_place == 1
+    with pytest.raises(RecipeError, match="'wind' is no feature that is an amount: level, gap"):
+        build_forecaster(features, LayersRecipe(cell="cfc", interval="wind"))
 
 
 def test_states_are_the_last_seen_row_and_one_hidden_row_a_layer() -> None:
