@@ -20,9 +20,10 @@ from ostinato.models.networks.classifier import (
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
 from ostinato.models.report import ReportPart, ScoreTable
+from ostinato.models.rivals.rival import NETWORK, answers_of, metric_name
+from ostinato.models.rivals.tags import RIVALS
 from ostinato.models.run_files import Trained
 from ostinato.models.scores.labelled import ClassScores, class_table, confusion_chart
-from ostinato.models.scores.linear_chain import LinearChain, most_frequent_tags
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.labelled import fit, probabilities
@@ -50,7 +51,7 @@ def train(recipe: TagsRecipe, job: Job) -> Trained:
     features = StepFeatures.of(data)
     network = build_classifier(features, recipe.network, len(data.classes))
     fitted = fit(network, data.parts["training"], data.parts["validation"], recipe.training, job)
-    metrics, sections = _scored(network, data, features, fitted)
+    metrics, sections = _scored(network, data, fitted)
     return trained_classifier(network, fitted, data, metrics, sections)
 
 
@@ -72,35 +73,28 @@ def begin(file: Path) -> Draft:
     return draft_of_sequences(file, tagged=True)
 
 
-def _scored(
-    network: AnyClassifier, data: Labelled, features: StepFeatures, fitted: Fitted
-) -> tuple[dict[str, Any], list[ReportPart]]:
-    test, training = data.parts["test"], data.parts["training"]
+def _scored(network: AnyClassifier, data: Labelled, fitted: Fitted) -> tuple[dict[str, Any], list[ReportPart]]:
+    test = data.parts["test"]
     answers = np.concatenate([steps.argmax(axis=1) for steps in probabilities(network, test)])
     truth = np.concatenate([sequence.answers for sequence in test])
-    chain = LinearChain(features, len(data.classes))
-    chain.learn(training)
-    rivals = {
-        "network": answers,
-        "linear chain (CRF)": np.concatenate([chain.answer(sequence) for sequence in test]),
-        "the most frequent of each word": most_frequent_tags(training, test, features),
-    }
+    theirs, missing = answers_of(RIVALS, data)
     scores = {
         name: {
             **asdict(ClassScores.of(found, truth, len(data.classes))),
             "sequences_all_right": _whole_right(found, [sequence.answers for sequence in test]),
         }
-        for name, found in rivals.items()
+        for name, found in {NETWORK: answers, **theirs}.items()
     }
     rows = tuple(
         (name, f"{one['accuracy']:.2%}", f"{one['macro_f1']:.3f}", f"{one['sequences_all_right']:.1%}")
         for name, one in scores.items()
     )
     title = f"tags of {len(truth):,} steps in {len(test):,} held-out sequences"
-    table = ScoreTable(title, ("tags by", "right", "macro F1", "sequences all right"), rows, fitted.sentence())
+    note = "; ".join(filter(None, (fitted.sentence(), missing)))
+    table = ScoreTable(title, ("tags by", "right", "macro F1", "sequences all right"), rows, note)
     sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
     sections.append(class_table(answers, truth, data.classes))
-    metrics = dict(zip(("network", "linear_chain", "most_frequent"), scores.values(), strict=True))
+    metrics = {metric_name(name): one for name, one in scores.items()}
     return {**metrics, "num_scored": len(truth)}, sections
 
 

@@ -83,7 +83,7 @@ class _Trees:
 
         categorical = self.table.categorical
         rows, last, truth = self.table.part("training", ahead, self._most_rows)
-        settings = {"params": {"verbose": -1}, "free_raw_data": False}
+        settings: dict[str, Any] = {"params": {"verbose": -1}, "free_raw_data": False}
         training = lightgbm.Dataset(rows, truth - last, categorical_feature=categorical, **settings)
         rows, last, truth = self.table.part("validation", ahead, self._most_rows)
         return training, lightgbm.Dataset(rows, truth - last, reference=training, **settings)

@@ -11,7 +11,7 @@ from torch import nn
 from ostinato.models.data.labelled import LabelledSequence
 from ostinato.models.data.series import TrainingStatistics
 from ostinato.models.networks.step_encoder import StepFeatures
-from ostinato.models.scores.linear_chain import LinearChain, most_frequent_tags
+from ostinato.models.rivals.linear_chain import LinearChain, most_frequent_tags
 
 FEATURES = StepFeatures(
     ("word", "level"), (4, 0), TrainingStatistics((0.0, 1.0), (1.0, 2.0), (0.0, -9.0), (2.0, 9.0), (0.0, 0.0))
