@@ -12,15 +12,15 @@ from ostinato.models.networks.layer import Keep, SteppedLayer
 class CfC(SteppedLayer):
     """A layer whose state goes from one function of what it heard to another as time passes.
 
-    Of Hasani et al. (2022, "Closed-form continuous-time neural networks", equation 4; the form of its code, where f has
-    a bias of its own). With d the time since the step before, and a shared first layer z::
+    Of Hasani et al. (2022, "Closed-form continuous-time neural networks"), in the form of its code, where f has a bias
+    of its own. With d the time since the step before, and a shared first layer z::
 
         z   = tanh(W x_t + V d + U h_{t-1} + b)
         s   = sigmoid(-((W_f z + b_f) d + W_c z + b_c))
         h_t = s * tanh(W_g z + b_g) + (1 - s) * tanh(W_h z + b_h)
 
-    So a reading after an hour changes more than one after a second, and by how much is learned for each unit. Any
-    straight scale of d does, as a forecaster's, whose amounts are centred: ``W_f`` and ``W_c`` take it in.
+    How much changes in a second, and how much in an hour, is learned for each unit. Any straight scale of d does, as a
+    forecaster's, whose amounts are centred: ``W_f`` and ``W_c`` take it in.
 
     Args:
         input_size: F; the layer is given ``[B, T, F + 1]``, d last.

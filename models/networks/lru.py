@@ -80,8 +80,8 @@ class LRU(DiagonalLayer):
         y_t = Re(C h_t) + D x_t
         o_t = (W y_t + b) * sigmoid(W' y_t + b')
 
-    At first ``|a|`` lies between 0.9 and 0.999, and a may turn by any angle below pi / 10 (section 3.3: a ring near the
-    unit circle, and small phases for long memory). The paper's blocks have normalisation and a residual besides.
+    At first ``|a|`` lies between 0.9 and 0.999, and a may turn by any angle below pi / 10 (a ring near the unit circle,
+    and small phases for long memory). The paper's blocks have normalisation and a residual besides.
     """
 
     _RING, _MAX_PHASE = (0.9, 0.999), math.pi / 10

@@ -14,7 +14,7 @@ from ostinato.models.networks.lru import DiagonalLayer
 class S5(DiagonalLayer):
     """A continuous linear system of N complex numbers, seen at even steps, and the gate behind it.
 
-    Of Smith et al. (2023, "Simplified State Space Layers for Sequence Modeling", equations 2, 6 and 7)::
+    Of Smith et al. (2023, "Simplified State Space Layers for Sequence Modeling")::
 
         a   = exp(l d),         B' = (a - 1) / l * B
         h_t = a * h_{t-1} + B' x_t

@@ -71,7 +71,7 @@ class MLSTM(ParallelLayer):
         h_t  = sigmoid(W x_t + b) * C_t^T q / max(|n_t^T q|, exp(-m_t))
 
     n is C's last column: what is written there is 1. States ``memory [1, B, heads, d, d + 1]`` and
-    ``m [1, B, heads, 1]``. Trained by the paper's parallel form (appendix A.3): each step weighs all before it.
+    ``m [1, B, heads, 1]``. Trained by the paper's parallel form: each step weighs all before it.
     """
 
     state_names = ("memory", "m")

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from ostinato.models.data.series import TrainingStatistics
 from ostinato.models.errors import RecipeError
 from ostinato.models.networks.cfc import CfC
+from ostinato.models.networks.classifier import ClassifierRecipe, StreamClassifier, build_classifier
 from ostinato.models.networks.layers import LayersRecipe, build_layers
+from ostinato.models.networks.step_encoder import StepFeatures
 from tests.models.networks.plain import GATES, drawn, run_layer, weights_of
 
 
@@ -45,6 +48,17 @@ def test_without_an_interval_steps_are_even() -> None:
     made, _ = layers(x, *layers.initial_state(2))
     wanted, _ = layer(torch.cat([x, torch.ones(2, 6, 1)], dim=-1), *layers.initial_state(2))
     assert torch.equal(made, wanted)
+
+
+def test_a_classifier_of_streams_hears_the_interval_where_its_encoder_puts_it() -> None:
+    """Behind a word, and so first of the amounts."""
+    features = StepFeatures(
+        ("word", "gap"), (3, 0), TrainingStatistics((1.0, 5.0), (1.0, 2.0), (0.0,) * 2, (9.0,) * 2, ())
+    )
+    recipe = ClassifierRecipe(cell="cfc", interval="gap", hidden_size=4, bidirectional=False)
+    network = build_classifier(features, recipe, 2)
+    assert isinstance(network, StreamClassifier)
+    assert network.layers.interval_place == 0
 
 
 def test_an_interval_that_is_no_amount_is_refused() -> None:
