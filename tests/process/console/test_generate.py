@@ -63,7 +63,7 @@ def test_a_picture_is_drawn_by_hand_and_by_the_keyboard_and_captioned(page: Page
     page.press("ArrowLeft", times=4)
     page.press(" ")
     page.click("text=Write")
-    page.until("document.querySelectorAll('.made span').length > 0 || document.body.innerText.includes('the stop was')")
+    page.until_shown("log-probability")
     api = "import(new URL('console/api.js', document.baseURI))"
     [sent] = page.run(f"{api}.then(({{recent}}) => JSON.parse(recent[0].body).inputs)")
     assert [len(sent), len(sent[0]), max(map(max, sent))] == [8, 8, 1]

@@ -43,7 +43,7 @@ export class Chart {
       bands,
       scales: { x: { time: isTime, range: this.options.range } , y: { range: (_, least, most) => padded(least, most, this.options.fromZero) } },
       axes: [
-        { ...axisStyle, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => (isTime ? clock(tick) : axis ? axis(tick) : short(tick))) },
+        { ...axisStyle, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => (!this.data[0].length ? "" : isTime ? clock(tick) : axis ? axis(tick) : short(tick))) },
         { ...axisStyle, size: 48, values: (_, ticks) => ticks.map((tick) => short(tick)) },
       ],
       legend: { show: this.options.legend ?? true, live: true },

@@ -1,7 +1,7 @@
 // The pad: a picture drawn by hand, or taken from a file, in the few numbers that a model reads.
 
 import { button, element } from "./dom.js";
-import { colour } from "./theme.js";
+import { changes, colour } from "./theme.js";
 
 const SCALE = 220;
 
@@ -31,7 +31,13 @@ export class Pad {
     const file = element("input", { type: "file", accept: "image/*", "aria-label": "A picture from a file", onchange: () => this.take(file.files[0]) });
     this.place = element("div", {}, element("p", { class: "faint" }, `Draw a picture (${this.rows} × ${this.columns} pixels):`), this.canvas,
       element("p", { class: "actions" }, button("Clear", () => this.clear()), file));
+    this.redraw = () => this.draw();
+    changes.addEventListener("change", this.redraw);
     this.draw();
+  }
+
+  close() {
+    changes.removeEventListener("change", this.redraw);
   }
 
   /** What the model is sent, nested as its input is. */

@@ -35,6 +35,8 @@ function build(main, listed, name, manifest, signal) {
   const method = choice(METHODS, "greedy", () => options());
   const numBeams = element("input", { type: "number", min: 1, max: 20, value: 4 });
   const temperature = element("input", { type: "number", min: 0.1, max: 5, step: 0.1, value: 1 });
+  const limit = manifest.limits?.max_output_steps || Infinity;
+  const mostSteps = element("input", { type: "number", min: 1, max: Number.isFinite(limit) ? limit : null, value: Math.min(100, limit) });
   const seed = element("input", { type: "number", min: 0, placeholder: "by chance" });
   const [beamField, warmField, seedField] = [field("Beams", numBeams), field("Temperature", temperature), field("Seed", seed)];
   const made = element("div", { class: "made", "aria-live": "polite", role: "log", "aria-label": "What is written" });
@@ -59,7 +61,7 @@ function build(main, listed, name, manifest, signal) {
       asked.temperature = Number(temperature.value);
       if (seed.value !== "") asked.seed = Number(seed.value);
     }
-    if (manifest.task === "generator") asked.max_steps = Math.min(60, manifest.limits.max_output_steps || 60);
+    if (mostSteps.value !== "") asked.max_steps = Number(mostSteps.value);
     return asked;
   }
 
@@ -136,7 +138,7 @@ function build(main, listed, name, manifest, signal) {
   const form = element("form", { class: "panel", onsubmit: (event) => { event.preventDefault(); run(); } },
     element("div", { class: "fields" },
       field("Model", choice(listed.map((each) => [each.model, each.model]), name, (value) => { location.hash = `#/generate/${named(value)}`; })),
-      field("How", method), beamField, warmField, seedField),
+      field("How", method), field("Symbols at most", mostSteps), beamField, warmField, seedField),
     source.place,
     element("p", { class: "actions" }, write, button("Stop", () => { running?.abort(); told.textContent = "Stopped; the server's lanes are free again."; })));
   fill(main,
@@ -145,7 +147,10 @@ function build(main, listed, name, manifest, signal) {
       element("section", { class: "panel" }, element("h2", {}, "What it writes"), made, told, beams)),
     attention);
   options();
-  signal.addEventListener("abort", () => map?.close());
+  signal.addEventListener("abort", () => {
+    map?.close();
+    source.close?.();
+  });
 }
 
 function axes(names, kind) {
@@ -164,7 +169,7 @@ function sourceOf(manifest) {
   const sizes = input.shape.filter((axis) => typeof axis === "number");
   if (!input.shape.includes("S") && sizes.length >= 2) {
     const pad = new Pad(input);
-    return { place: pad.place, read: () => pad.numbers() };
+    return { place: pad.place, read: () => pad.numbers(), close: () => pad.close() };
   }
   const numbers = element("textarea", { rows: 3, spellcheck: "false" });
   numbers.value = input.dtype.includes("int") ? "[0, 1, 2]" : JSON.stringify([input.features.map(() => 0.5), input.features.map(() => 0.25)]);
