@@ -7,13 +7,11 @@ python -m examples.memories.boltzmann --repository repository
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.memories.exporting import exported
+from examples.memories.exporting import export_from_command_line
 from ostinato.service.artifact.tensors import Input
 
 SIDE = 4
@@ -25,7 +23,8 @@ def bars_and_stripes() -> Tensor:
     """All pictures whose rows are each full or empty, or whose columns are, ``[30, 16]``."""
     bits = torch.tensor([[number >> place & 1 for place in range(SIDE)] for number in range(2**SIDE)])
     rows = bits.unsqueeze(2).expand(-1, -1, SIDE)
-    return torch.cat([rows.flatten(1), rows.transpose(1, 2).flatten(1)]).unique(dim=0).float()
+    both = torch.cat([rows.flatten(1), rows.transpose(1, 2).flatten(1)])
+    return torch.tensor(sorted(set(map(tuple, both.tolist()))), dtype=torch.float32)
 
 
 class Boltzmann(nn.Module):
@@ -90,9 +89,9 @@ def learn(machine: Boltzmann, pictures: Tensor, num_updates: int = 6000, rate: f
         for _ in range(2):
             chains = torch.bernoulli(machine.visible_given(torch.bernoulli(machine.hidden_given(chains))))
         own = machine.hidden_given(chains)
-        machine.weight += step * (h.T @ pictures / len(pictures) - own.T @ chains / len(chains))
-        machine.hidden_bias += step * (h.mean(0) - own.mean(0))
-        machine.visible_bias += step * (pictures.mean(0) - chains.mean(0))
+        machine.weight.add_(step * (h.T @ pictures / len(pictures) - own.T @ chains / len(chains)))
+        machine.hidden_bias.add_(step * (h.mean(0) - own.mean(0)))
+        machine.visible_bias.add_(step * (pictures.mean(0) - chains.mean(0)))
 
 
 def build(num_updates: int = 6000) -> Boltzmann:
@@ -113,7 +112,7 @@ INPUTS = Input.model_validate(
         "ranges": {name: {"least": -1, "most": 1, "whole": True} for name in FEATURES},
     }
 )
-SEED = Input(name="seed", dtype="int64", shape=("B", 1), features=["seed"])
+SEED = Input(name="seed", dtype="int64", shape=("B", 1), features=("seed",))
 
 if __name__ == "__main__":
-    sys.exit(exported(build(), INPUTS, "boltzmann", context=[SEED], state_names=("v", "numbers")))
+    export_from_command_line(build(), INPUTS, "boltzmann", context=[SEED], state_names=("v", "numbers"))

@@ -5,12 +5,10 @@ python -m examples.memories.copying --repository repository
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor, nn
 
-from examples.memories.exporting import exported
+from examples.memories.exporting import export_from_command_line
 from ostinato.service.artifact.tensors import Input
 
 NUM_BITS, NUM_SLOTS, HIDDEN_SIZE, MAX_TRAINED = 4, 24, 16, 10
@@ -55,7 +53,7 @@ class MemoryLSTM(nn.Module):
         for given in x.unbind(1):
             h, c = self.cell(torch.cat([given, read], dim=-1), (h, c))
             told = self.head(h)
-            stay, onward, to_first = torch.softmax(told[:, :3], dim=-1).split(1, dim=-1)
+            stay, onward, to_first = torch.softmax(told[:, :3], dim=-1).chunk(3, dim=-1)
             head = stay * head + onward * torch.roll(head, 1, dims=-1) + to_first * self.first
             written = torch.tanh(told[:, 4:]).unsqueeze(1) - memory
             memory = memory + (torch.sigmoid(told[:, 3:4]) * head).unsqueeze(-1) * written
@@ -105,11 +103,11 @@ def build(num_updates: int = 4000) -> MemoryLSTM:
     return network.eval()
 
 
-FEATURES = [*(f"bit_{number}" for number in range(NUM_BITS)), "end"]
+FEATURES = (*(f"bit_{number}" for number in range(NUM_BITS)), "end")
 INPUTS = Input(name="given", dtype="float32", shape=("B", "T", NUM_BITS + 1), features=FEATURES)
 STATE_NAMES = ("h", "c", "memory", "head", "read")
 
 if __name__ == "__main__":
     trained = build()
     print({length: f"{right(trained, length):.0%}" for length in (3, MAX_TRAINED, 16, 20)})
-    sys.exit(exported(trained, INPUTS, "copying", state_names=STATE_NAMES))
+    export_from_command_line(trained, INPUTS, "copying", state_names=STATE_NAMES)

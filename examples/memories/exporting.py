@@ -11,7 +11,7 @@ from ostinato.export.exporter import export_module
 from ostinato.service.artifact.tensors import Input
 
 
-def exported(module: nn.Module, inputs: Input, name: str, **options: Any) -> None:
+def export_from_command_line(module: nn.Module, inputs: Input, name: str, **options: Any) -> None:
     """Export to the folder that the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--repository", default="repository")

@@ -5,12 +5,10 @@ python -m examples.memories.hopfield --repository repository
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor, nn
 
-from examples.memories.exporting import exported
+from examples.memories.exporting import export_from_command_line
 from ostinato.service.artifact.tensors import Input
 
 LETTERS = {
@@ -64,7 +62,8 @@ def build() -> Hopfield:
     return Hopfield(torch.stack([pattern_of(letter) for letter in LETTERS]))
 
 
-INPUTS = Input(name="shown", dtype="float32", shape=("B", "T", NUM_UNITS), features=[f"x{n}" for n in range(NUM_UNITS)])
+FEATURES = tuple(f"x{number}" for number in range(NUM_UNITS))
+INPUTS = Input(name="shown", dtype="float32", shape=("B", "T", NUM_UNITS), features=FEATURES)
 
 if __name__ == "__main__":
-    sys.exit(exported(build(), INPUTS, "hopfield", state_names=("s",)))
+    export_from_command_line(build(), INPUTS, "hopfield", state_names=("s",))
