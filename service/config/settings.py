@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     )
 
     console: bool = setting(
-        False,
+        True,
         "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts. It needs no "
         "key to be loaded, and whatever it then asks does, as of any client.",
         Topic.ACCESS,

@@ -53,7 +53,7 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     keys = home / "keys.txt"
     for name, (tenant, rights) in RIGHTS.items():
         add_key(keys, Key(name, tenant, frozenset(rights), digest_of(SECRETS[name].encode())))
-    with running_server(repository, home, console=True, keys=keys, state=f"lmdb://{home}/state") as running:
+    with running_server(repository, home, keys=keys, state=f"lmdb://{home}/state") as running:
         yield running
 
 

@@ -105,8 +105,8 @@ def test_what_others_made_is_as_it_came_and_has_its_licence_beside_it() -> None:
     assert (names, rows) == (published[0], published[-len(rows) :])
 
 
-def test_there_is_no_console_unless_it_is_asked_for() -> None:
-    assert Settings().console is False
+def test_one_flag_turns_it_off() -> None:
+    assert Settings().console is True
     off = SystemRoutes(Metrics(), lambda: (True, {}))
     assert not off.serve("/console")
     on = SystemRoutes(Metrics(), lambda: (True, {}), None, CONSOLE.answers)
