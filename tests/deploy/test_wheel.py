@@ -111,7 +111,9 @@ def test_a_wheel_is_one_package_that_holds_all_parts(project: Path, wheel: Path)
     page = {f"ostinato/service/edge/openapi/page.{kind}" for kind in ("css", "js")}
     console = "service/edge/console/page"
     files = {f"ostinato/{console}/{name}" for name in files_of(project / console)}
-    assert {f"ostinato/{console}/{name}" for name in ("index.html", "views/stream.js", "vendor/uplot.LICENSE.txt")} < files
+    assert {
+        f"ostinato/{console}/{name}" for name in ("index.html", "views/stream.js", "vendor/uplot.LICENSE.txt")
+    } < files
     assert contents(wheel) == own | parts | protos | page | files | {"ostinato/py.typed"}
 
 
