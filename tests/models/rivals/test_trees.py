@@ -31,6 +31,7 @@ class Puppet:
 
     def train(self, settings: Any, training: Any, _rounds: int, *, valid_sets: Any, callbacks: Any) -> Any:
         assert len(callbacks) == 1
+        assert len(valid_sets[0].labels) < len(training.labels), "chosen by the validation part, which is the smaller"
         self.fitted.append((settings["alpha"], settings["num_leaves"]))
         value = np.quantile(training.labels, settings["alpha"]) + abs(settings["num_leaves"] - 15)
         loss = np.abs(valid_sets[0].labels - value).mean()
@@ -60,6 +61,14 @@ def test_a_model_a_step_ahead_and_a_level_learns_the_change_from_the_last_value(
     assert puppet.fitted[:3] == [(0.5, 7), (0.5, 15), (0.5, 31)]
     assert puppet.fitted[3:] == [(level, 15) for level in (0.1, 0.9, *task.levels)]
     assert puppet.categorical == table.categorical
+
+
+def test_quantiles_that_cross_are_put_in_order(puppet: Puppet) -> None:
+    task = task_of(windy(), levels=(0.9, 0.5, 0.1))
+    found = boosted_trees(task)
+    assert found is not None
+    assert (np.diff(found, axis=-1) >= 0).all()
+    assert [level for level, _ in puppet.fitted[3:]] == [0.9, 0.1], "as they are asked for"
 
 
 def test_without_levels_it_is_the_median_and_not_below_the_least(puppet: Puppet) -> None:
