@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ class Browser:
                 env={**os.environ, "HOME": str(home)},
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                start_new_session=True,  # Debian's command is a shell around the program
             )
         until(self._address, "the browser's address")
         address = self._address()
@@ -100,9 +102,10 @@ class Browser:
         return page
 
     def close(self) -> None:
-        """End it."""
+        """End it, and all that it has started."""
         self._connection.close()
-        self._process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 

@@ -56,7 +56,8 @@ export function forecast(manifest) {
 export function proof(manifest) {
   const { parity, promise } = manifest;
   if (!parity) return "no proof is in its manifest";
-  const sizes = `${parity.batch_sizes.length} batch sizes, ${parity.lengths.length} lengths` + (parity.num_chunkings ? `, ${parity.num_chunkings} cuts` : "");
+  const told = [[parity.batch_sizes.length, "batch size"], [parity.lengths.length, "length"], [parity.num_chunkings, "cut"]];
+  const sizes = told.filter(([count]) => count).map(([count, what]) => `${count} ${what}${count > 1 ? "s" : ""}`).join(", ");
   const near = parity.max_difference ? `within ${Number(parity.max_difference.toPrecision(2))} of its network` : "equal to its network";
   return `${near} over ${sizes}; live = offline to the bit (${promise ? { any: "in any company", fixed: "at one shape", alone: "run alone" }[promise.holds] : "found at load"})`;
 }
