@@ -68,7 +68,10 @@ class Browser:
         until(self._address, "the browser's address")
         address = self._address()
         assert address is not None
-        self._connection: ClientConnection = connect(address, max_size=None, compression=None)
+        self._at_end = contextlib.ExitStack()
+        self._connection: ClientConnection = self._at_end.enter_context(
+            connect(address, max_size=None, compression=None)
+        )
         self._last_id = 0
         self._pages: dict[str, Page] = {}
 
@@ -103,7 +106,7 @@ class Browser:
 
     def close(self) -> None:
         """End it, and all that it has started."""
-        self._connection.close()
+        self._at_end.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

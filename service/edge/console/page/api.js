@@ -38,6 +38,11 @@ const HINTS = {
   run_failed: "The network has no finite answer to this input; the session is as it was.",
 };
 
+const PASSING = ["starting", "draining", "overloaded", "state_store_unavailable"];
+
+/** Whether the same may be answered soon. */
+export const passes = (error) => error instanceof Unreachable || PASSING.includes(error.code);
+
 /** An error as a person reads it. */
 export function words(error) {
   if (!(error instanceof Refusal)) return String(error.message || error);

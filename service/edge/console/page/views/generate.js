@@ -1,6 +1,7 @@
 // Generate: something is typed or drawn, and symbols appear as they are made, with what each looked at.
 
 import { Refusal, call, model, models, named, refusal, send, words } from "../api.js";
+import { beginning } from "../beginning.js";
 import { button, choice, element, field, fill, short } from "../dom.js";
 import { eventsOf } from "../events.js";
 import { HeatMap } from "../heat_map.js";
@@ -10,11 +11,7 @@ import { Pad } from "../pad.js";
 const METHODS = [["greedy", "one by one: the most likely"], ["beam", "beams: several at once, with scores"], ["sample", "drawn by chance"]];
 
 export function showGenerate(main, wanted) {
-  const stop = new AbortController();
-  begin(main, wanted, stop.signal).catch((error) => {
-    if (!stop.signal.aborted) fill(main, element("h1", {}, "Generate"), element("p", { class: "told bad" }, words(error)));
-  });
-  return () => stop.abort();
+  return beginning(main, "Generate", (signal) => begin(main, wanted, signal));
 }
 
 async function begin(main, wanted, signal) {

@@ -1,6 +1,6 @@
 // Sessions: the list, and one of them from near: what it is, its state over time, and what can be done with it.
 
-import { Refusal, asksForKey, call, model, named, refusal, send, signals, words } from "../api.js";
+import { Refusal, asksForKey, call, model, named, passes, refusal, send, signals, words } from "../api.js";
 import { exchangesOf, forget, keepExchange, keepState, statesOf } from "../album.js";
 import { ask, button, download, element, field, fill, short, size } from "../dom.js";
 import { HeatMap } from "../heat_map.js";
@@ -9,6 +9,7 @@ import { mostTelling, readFile } from "../safetensors.js";
 import { SessionTable, age, loadSessions, lookAnew } from "./session_list.js";
 
 const PERIOD_MS = 1500;
+const AGAIN_MS = 1000;
 const MAX_UNITS = 64;
 
 signals.addEventListener("key", lookAnew);
@@ -36,7 +37,9 @@ function showAll(main) {
       cursor = page.next_cursor ?? "";
       more.hidden = !cursor;
     } catch (error) {
+      if (isGone) return;
       fill(list, element("p", { class: "told bad" }, words(error)));
+      if (passes(error)) setTimeout(() => isGone || load(), AGAIN_MS);
     }
   }
   fill(main, element("h1", {}, "Sessions"),

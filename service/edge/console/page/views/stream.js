@@ -1,6 +1,7 @@
 // Stream: rows or sound through a session of a model, step by step, with what it foretells beside what came.
 
 import { model, models, named, words } from "../api.js";
+import { beginning } from "../beginning.js";
 import { button, choice, element, field, fill, short, tile } from "../dom.js";
 import { Lane } from "../lane.js";
 import { hears, soundRate, streams } from "../manifest.js";
@@ -18,11 +19,7 @@ const SOUND_WINDOWS = [["10", "the last 10 seconds"], ["60", "the last minute"],
 let current = null;
 
 export function showStream(main, wanted) {
-  const stop = new AbortController();
-  begin(main, wanted, stop.signal).catch((error) => {
-    if (!stop.signal.aborted) fill(main, element("h1", {}, "Stream"), element("p", { class: "told bad" }, words(error)));
-  });
-  return () => stop.abort();
+  return beginning(main, "Stream", (signal) => begin(main, wanted, signal));
 }
 
 async function begin(main, wanted, signal) {

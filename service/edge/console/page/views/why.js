@@ -1,6 +1,7 @@
 // Find out why: a request is typed, and here are its answer, and the curl and the Python that make it.
 
 import { ROOT, call, key, recent, send, words } from "../api.js";
+import { beginning } from "../beginning.js";
 import { curlOf, pythonOf } from "../code.js";
 import { button, choice, duration, element, field, fill } from "../dom.js";
 
@@ -9,12 +10,10 @@ const FIRST = ["generate", "predict", "showModel"];
 const MAX_SHOWN = 100_000;
 
 export function showWhy(main, wanted) {
-  let isGone = false;
-  call("GET", "openapi.json", undefined, { isQuiet: true }).then(
-    (document) => !isGone && build(main, operationsOf(document), wanted),
-    (error) => !isGone && fill(main, element("h1", {}, "Find out why"), element("p", { class: "told bad" }, words(error))),
-  );
-  return () => { isGone = true; };
+  return beginning(main, "Find out why", async (signal) => {
+    const document = await call("GET", "openapi.json", undefined, { isQuiet: true });
+    if (!signal.aborted) build(main, operationsOf(document), wanted);
+  });
 }
 
 /** What the page can send: operations that read JSON, or nothing. */
