@@ -10,6 +10,7 @@ import pytest
 from tests.server import CHECKOUT
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("connectors")
 def test_the_benchmark_carries_readings_and_holds_their_answers_to_the_offline_run() -> None:
     command = [sys.executable, "-m", "benchmarks.connect", "--readings", "1200", "--keys", "7", "--batch", "100"]

@@ -43,6 +43,7 @@ def test_a_fault_that_cannot_be_planted_is_told(change: dict[str, str], message:
         replace(SOUND, **change).mutated()
 
 
+@pytest.mark.long
 def test_a_fault_is_noticed_and_taken_out_again_and_one_that_changes_nothing_is_not_noticed(tmp_path: Path) -> None:
     copy_tree(tmp_path / "tree")
     with Copy(tmp_path / "tree") as copy:

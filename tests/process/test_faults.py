@@ -10,11 +10,23 @@ from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Stage
 from tests.histories.stage import LocalReplicas
 
+LATER = (
+    "parent-killed",
+    "kill-replica",
+    "cut-redis",
+    "swap-redis",
+    "change-password",
+    "rolling-restart",
+    "clock-steps",
+)
+"""What `make long` does a little of, and `make faults` much: each has a relative here that is done each time."""
+
 PAIRS = [
     pytest.param(
         *(scenario, store),
         id=f"{scenario.name}-{store}",
-        marks=[pytest.mark.long] if number else [],  # a fault that each store may suffer is each time done to the first
+        # A fault that each store may suffer is each time done to the first.
+        marks=[pytest.mark.long] if number or scenario.name in LATER else [],
     )
     for scenario in SCENARIOS
     if scenario.num_quick

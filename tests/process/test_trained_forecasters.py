@@ -25,7 +25,7 @@ from tests.networks import Array
 from tests.server import ServerProcess, running_server
 from tests.training import train_run
 
-pytestmark = pytest.mark.xdist_group("trained-forecasters")
+pytestmark = [pytest.mark.xdist_group("trained-forecasters"), pytest.mark.long]
 
 SHOPS = (("hill-1", "hills", 120), ("hill-2", "hills", 80), ("port", "coast", 300), ("lake", "", 150))
 NUM_SESSIONS, NUM_STEPS = 8, 60

@@ -204,7 +204,7 @@ async def kill(server: ServerProcess, house: House, dice: random.Random) -> None
         dice.choice(await asyncio.to_thread(server.workers)).kill()
 
 
-@pytest.mark.parametrize("store", stores("lmdb", "redis"))
+@pytest.mark.parametrize("store", stores("redis"))
 async def test_no_session_is_lost_or_stranded_where_versions_are_unloaded(tmp_path: Path, store: str) -> None:
     seed = 1
     repository = tmp_path / "repository"

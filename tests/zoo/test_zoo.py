@@ -59,6 +59,7 @@ def test_the_zoo_has_every_cell_of_a_recipe() -> None:
         assert type(layer) in kinds, cell
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FEW)
 def test_a_module_as_people_write_it_streams_as_it_runs_offline(
     name: str, repository: Path, server: ServerProcess
