@@ -123,6 +123,7 @@ def test_a_run_goes_on_where_it_was_when_the_server_is_killed_under_it(
     server.start()
     page.choose("label=Speed", "Infinity")
     page.until_shown("of 1,008, the end")
+    server.wait_until_ready()  # for the tests behind this one: all models, not this one alone
     assert f"{offline['error']:.1f}" in tile(page, "Off by"), "nothing was lost, and nothing applied twice"
     assert server.request("GET", f"/v1/sessions/{session_of(page)}", headers=HEADERS).json()["steps"] == offline["rows"]
 
