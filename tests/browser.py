@@ -65,13 +65,14 @@ class Browser:
                 stderr=log,
                 start_new_session=True,  # Debian's command is a shell around the program
             )
+        # All that is to be undone at the end, the last first.
+        self._ends = contextlib.ExitStack()
+        self._ends.callback(self._kill)
         until(self._address, "the browser's address")
         address = self._address()
         assert address is not None
-        self._at_end = contextlib.ExitStack()
-        self._connection: ClientConnection = self._at_end.enter_context(
-            connect(address, max_size=None, compression=None)
-        )
+        opened = connect(address, max_size=None, compression=None)
+        self._connection: ClientConnection = self._ends.enter_context(opened)
         self._last_id = 0
         self._pages: dict[str, Page] = {}
 
@@ -106,7 +107,9 @@ class Browser:
 
     def close(self) -> None:
         """End it, and all that it has started."""
-        self._at_end.close()
+        self._ends.close()
+
+    def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -36,7 +36,7 @@ def test_a_session_is_looked_at_stepped_carried_away_put_back_forked_reset_and_c
     page.go("/console#/session")
     page.type("label=Look at a session by its id", "near")
     page.press("Enter")
-    page.until_shown("beijing-seq2seq/1")
+    page.until_shown("1 look, from step 0 to 0")
     for steps in (1, 2, 3):
         page.click("text=Send the step")
         page.until_shown(f"Step {steps}: [[")

@@ -14,7 +14,7 @@ export class Chart {
   constructor(place, lines, options = {}) {
     Object.assign(this, { place, lines, options, data: [[], ...lines.map(() => [])], plot: null, isAsked: false, mark: null });
     this.rebuild = () => this.build();
-    this.sized = new ResizeObserver(() => this.resize());
+    this.sized = new ResizeObserver(() => requestAnimationFrame(() => this.resize()));
     this.sized.observe(place);
     changes.addEventListener("change", this.rebuild);
     this.build();

@@ -56,7 +56,7 @@ export function ask(title, told, doing) {
   dialog.showModal();
   dialog.querySelector("[value=no]").focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.onclose = () => !dialog.open && resolve(dialog.returnValue === "yes");
   });
 }
 

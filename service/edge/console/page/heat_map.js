@@ -22,7 +22,8 @@ export class HeatMap {
     this.frame = element("div", {}, this.canvas);
     this.place = element("div", {}, this.frame, this.told);
     this.redraw = () => this.draw();
-    this.sized = new ResizeObserver(this.redraw);
+    // With the next frame: what is drawn changes the size that is observed.
+    this.sized = new ResizeObserver(() => requestAnimationFrame(this.redraw));
     this.sized.observe(this.frame);
     changes.addEventListener("change", this.redraw);
   }
