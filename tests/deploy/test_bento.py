@@ -173,6 +173,15 @@ def test_a_served_bento_predicts_the_same(bento: Path, client: httpx2.Client) ->
     assert np.array_equal(np.array(answer["outputs"][0], np.float32), run_whole(bento, sequence))
 
 
+def test_a_served_bento_has_the_console(client: httpx2.Client) -> None:
+    page = ROOT / "service" / "edge" / "console" / "page"
+    files = [path for path in sorted(page.rglob("*")) if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        answer = client.get(f"/console/{path.relative_to(page).as_posix()}")
+        assert (answer.status_code, answer.content) == (200, path.read_bytes()), path
+
+
 def run_whole(bento: Path, sequence: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The outputs ``[T, O]`` of one run of the Bento's graph over a sequence ``[T, F]``."""
     folder = bento / "src" / "repository" / "small" / "1"

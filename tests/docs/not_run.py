@@ -45,7 +45,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",
     ("docs/keys.md", "$ ostinato keys"): "tests/process/test_keys.py does it, with a key of its own",
     ("docs/keys.md", "$ curl -H"): "tests/process/test_keys.py does it, with a key of its own",
-    ("docs/console.md", "$ ostinato serve"): "tests/process/console starts one, and uses it in a browser",
     ("docs/security.md", "$ ostinato serve"): "it needs certificates; tests/process/test_exposure.py makes some",
     ("docs/rollout.md", "$ ostinato models"): "it needs versions of a trained model; tests/process has each",
     (

@@ -150,9 +150,12 @@ class Siege:
         """Put all in place, see that sessions are stepped, and let go."""
         attack = kind(self.target)
         is_short = kind is Descriptors
-        num_held = (
-            4 * SPARE_DESCRIPTORS if is_short else self._num_held if kind is Crowd else max(20, self._num_held // 8)
-        )
+        if is_short:
+            # What attacks before have left open may lie high, with as many numbers free below it.
+            num_free = self._highest_descriptor() + 1 - self._worker.num_fds()
+            num_held = 4 * SPARE_DESCRIPTORS + max(0, num_free)
+        else:
+            num_held = self._num_held if kind is Crowd else max(20, self._num_held // 8)
         with self._few_files() if is_short else contextlib.nullcontext():
             strikes = [
                 asyncio.create_task(attack.strike(number, generator_of(kind.name, self._seed, number)))

@@ -13,6 +13,7 @@ from tests.histories.stage import LocalReplicas
 LATER = (
     "parent-killed",
     "kill-replica",
+    "kill-master",
     "cut-redis",
     "swap-redis",
     "change-password",
