@@ -10,6 +10,12 @@ function pageOf(id) {
   return pages.get(id);
 }
 
+/** What is kept under an id is of the session that is called so now, by its `mark`; what was kept of another goes. */
+export function claim(id, mark) {
+  if (pageOf(id).mark !== undefined && pageOf(id).mark !== mark) pages.delete(id);
+  pageOf(id).mark = mark;
+}
+
 /** Keep a state file of a session; where there are many every second one goes, the newest stays. */
 export function keepState(id, steps, buffer) {
   const page = pageOf(id);
@@ -39,3 +45,5 @@ export function keepExchange(id, seq, inputs, outputs) {
 export const exchangesOf = (id) => pageOf(id).exchanges;
 
 export const forget = (id) => pages.delete(id);
+
+export const forgetAll = () => pages.clear();

@@ -61,6 +61,7 @@ export const asksForKey = () => document.getElementById("key-dialog").open;
 export function useKey(value) {
   if (value) sessionStorage.setItem(STORED, value);
   else sessionStorage.removeItem(STORED);
+  recent.length = 0;
   signals.dispatchEvent(new CustomEvent("key", { detail: { changed: true } }));
 }
 

@@ -1,5 +1,7 @@
 // Code: a request as the curl and the Python that make it. Pure.
 
+import { decoded } from "./decoded.js";
+
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 export function curlOf({ method, url, body, hasKey }) {
@@ -40,7 +42,7 @@ function byClient({ method, root, path, body }) {
   // Whole numbers beyond 2^53 would be rounded on their way through here.
   if (!content?.[own] || !rest.every((name) => allowed.has(name)) || /\d{16}/.test(body)) return null;
   const options = rest.map((name) => `, ${name}=${literal(content[name])}`).join("");
-  const name = literal(decodeURIComponent(found[1]));
+  const name = literal(decoded(found[1]));
   const shown = verb === "predict" ? "for outputs in made:\n        print(outputs)" : "print(made.outputs)";
   return `from ostinato import Client  # a key is read from OSTINATO_KEY\n\n${own} = ${literal(content[own])}\n`
     + `with Client(${literal(root.replace(/\/$/, ""))}) as client:\n`

@@ -15,6 +15,11 @@ export function flatRows(outputs) {
   return rows.map((row) => (Array.isArray(row) ? row.flat(Infinity) : [row]));
 }
 
+/** The step behind which each output was made, where not each step has one; of several outputs those of the first. */
+function endsOf({ output_steps: steps }) {
+  return Array.isArray(steps) ? steps : Object.values(steps ?? {})[0];
+}
+
 export class Lane {
   constructor(model, version, manifest, told) {
     Object.assign(this, { model, version, manifest, id: "", steps: 0, snapshots: [] });
@@ -45,6 +50,7 @@ export class Lane {
 
   /** Apply rows, the next ones, and keep what they are answered. */
   async step(rows) {
+    if (!this.id) await this.open();
     const answer = await this.socket.step(this.id, this.steps, rows);
     this.take(this.steps, answer);
     this.steps += rows.length;
@@ -53,7 +59,7 @@ export class Lane {
 
   take(seq, answer) {
     const rows = flatRows(answer.outputs);
-    const ends = Array.isArray(answer.output_steps) ? answer.output_steps : Object.values(answer.output_steps ?? {})[0];
+    const ends = endsOf(answer);
     rows.forEach((row, index) => {
       const step = ends ? ends[index] - 1 : seq + index;
       if (this.foretold) {
@@ -97,8 +103,8 @@ export class Lane {
    */
   async goBack(step, source) {
     if (step === this.steps) {
-      ({ session_id: this.id } = await ofSession("POST", this.id, "fork", {}));
-      return { how: "the session was forked where it was", replayed: 0, same: 0 };
+      const { session_id: id } = await ofSession("POST", this.id, "fork", {});
+      return { id, how: "the session was forked where it was", replayed: 0, same: 0 };
     }
     const kept = this.snapshots.findLast((each) => each.step <= step);
     const { session_id: id } = await openSession(this.model, { version: this.version });
@@ -109,17 +115,22 @@ export class Lane {
       const rows = source.rows(at, Math.min(at + REPLAY_STEPS, step));
       const answer = await this.socket.step(id, at, rows);
       const known = this.foretold ? 1 : 0;
+      const ends = endsOf(answer);
       flatRows(answer.outputs).forEach((row, index) => {
-        const place = answer.output_steps ? answer.output_steps[index] - 1 : at + index;
-        const number = this.foretold ? row[this.foretold.middle] : row[0];
+        const place = ends ? ends[index] - 1 : at + index;
+        const number = (this.foretold ? row[this.foretold.middle] : row[0]) ?? NaN;
         replayed += 1;
-        if (this.lines[0].get(place + known) === number) same += 1;
+        if (Object.is(this.lines[0].get(place + known), number)) same += 1;
       });
       at += rows.length;
     }
-    Object.assign(this, { id, steps: step, snapshots: this.snapshots.filter((each) => each.step <= step) });
     const begun = kept ? `set to the state kept at step ${from}` : "begun anew";
-    return { how: `a new session was ${begun} and stepped through ${step - from} rows again`, replayed, same };
+    return { id, how: `a new session was ${begun} and stepped through ${step - from} rows again`, replayed, same };
+  }
+
+  /** Go on in the session that `goBack` made. */
+  goOn(id, step) {
+    Object.assign(this, { id, steps: step, snapshots: this.snapshots.filter((each) => each.step <= step) });
   }
 
   /** Forget the answers behind a step, after going back to it. */
@@ -129,8 +140,13 @@ export class Lane {
     Object.assign(this, { error: 0, naive: 0, scored: 0 });
   }
 
+  /** Begin anew: in a new session where this one has ended, or never began. */
   async reset() {
-    await ofSession("POST", this.id, "reset", {});
+    const done = this.id && await ofSession("POST", this.id, "reset", {}).then(() => true, (error) => {
+      if (![404, 410].includes(error.status)) throw error;
+      return false;
+    });
+    if (!done) await this.open();
     this.steps = 0;
     this.snapshots = [];
     this.clear();

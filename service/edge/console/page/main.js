@@ -1,6 +1,7 @@
 // The shell: which view is shown, light or dark, the key, and whether the server is reached.
 
 import { key, signals, useKey } from "./api.js";
+import { decoded } from "./decoded.js";
 import { element, fill } from "./dom.js";
 import { watch } from "./pulse.js";
 import { rememberTheme, themeOf } from "./theme.js";
@@ -20,7 +21,7 @@ let hasDeclined = false;
 /** The view that the address names, and what stands behind it: #/session/ID. */
 function place() {
   const [, view = "", ...rest] = location.hash.split("/");
-  return [view in VIEWS ? view : "overview", rest.map(decodeURIComponent).join("/")];
+  return [view in VIEWS ? view : "overview", rest.map(decoded).join("/")];
 }
 
 async function show() {

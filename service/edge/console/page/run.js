@@ -1,6 +1,6 @@
 // A run: one source through the sessions of one or two lanes, at a chosen speed; it can be paused, stepped, and gone back in.
 
-import { Refusal, ofSession } from "./api.js";
+import { Refusal, ofSession, passes } from "./api.js";
 import { Column } from "./columns.js";
 import { flatRows } from "./lane.js";
 
@@ -67,7 +67,8 @@ export class Run extends EventTarget {
 
   async keepOn() {
     let due = performance.now();
-    while (this.isPlaying) {
+    const own = this.loop = {};
+    while (this.isPlaying && this.loop === own) {
       const wanted = Math.max(this.atLeast, Math.min(MOST_AT_ONCE, Math.round((this.speed * PERIOD_MS) / 1000)));
       await this.inTurn(() => this.advance(wanted));
       if (performance.now() - this.fannedAt > FAN_MS) await this.inTurn(() => this.lookAhead());
@@ -94,8 +95,8 @@ export class Run extends EventTarget {
     const from = this.position;
     const to = Math.min(from + count, this.source.count);
     if (to <= from) return;
-    const rows = this.source.rows(from, to);
-    await Promise.all(this.lanes.map((lane) => lane.step(rows)));
+    // Where one of two has failed, the other is ahead, and waits.
+    await Promise.all(this.lanes.map((lane) => lane.steps < to && lane.step(this.source.rows(lane.steps, to))));
     const place = this.main.foretold?.feature ?? 0;
     for (let step = from; step < to; step += 1) this.truth.set(step, this.source.value(step, place));
     for (const lane of this.lanes) lane.score(from, to, this.truth);
@@ -112,8 +113,8 @@ export class Run extends EventTarget {
       const [first, second] = this.main.snapshots;
       if (second) this.spacing = Math.max(this.spacing, second.step - first.step);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      this.keepsStates = false; // without the right to read states, going back runs through all rows again
+      if (error.status !== 403 && !passes(error)) throw error;
+      this.keepsStates = error.status !== 403; // without the right to read states, going back runs through all rows again
     }
   }
 
@@ -159,6 +160,8 @@ export class Run extends EventTarget {
     this.error = null;
     return this.inTurn(async () => {
       const told = await Promise.all(this.lanes.map((lane) => lane.goBack(step, this.source)));
+      this.lanes.forEach((lane, place) => lane.goOn(told[place].id, step));
+      if (this.source.changes) this.source.changes = this.source.changes.filter((each) => each.step < step);
       this.ghost = { from: step, column: this.main.lines[0].copy() };
       if (change) this.source.change(step, change.place, change.value);
       for (const lane of this.lanes) lane.cut(step);

@@ -8,17 +8,20 @@ const LOOK_AFTER = 2;
 /** Nothing was applied, or nobody knows: with `seq` the same may be sent again. */
 const AGAIN = new Set(["overloaded", "rate_limited", "starting", "draining", "state_store_unavailable", "deadline_exceeded", "too_many_connections"]);
 const POLICY = 1008;
+const TOO_BIG = 1009;
 
 /** Steps of one session at a time; `told` hears "live" and "waiting". */
 export class StepSocket {
   constructor(model, told = () => {}) {
     Object.assign(this, { model, told, socket: null, pending: null, wait: FIRST_WAIT_MS, failures: 0, isClosed: false });
+    Object.assign(this, { number: 0, again: 0 });
   }
 
   /** The answer to a chunk; raises Refusal where it is not applied. The connection may be lost and made anew meanwhile. */
   step(sessionId, seq, inputs) {
     return new Promise((resolve, reject) => {
-      this.pending = { text: JSON.stringify({ session_id: sessionId, seq, inputs }), resolve, reject };
+      const id = (this.number += 1); // an answer that comes twice must not be taken for the next one's
+      this.pending = { id, text: JSON.stringify({ id, session_id: sessionId, seq, inputs }), resolve, reject };
       if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(this.pending.text);
       else if (!this.socket) this.connect();
     });
@@ -30,7 +33,6 @@ export class StepSocket {
     const shown = key() ? ["ostinato", `ostinato-key.${key()}`] : ["ostinato"];
     const socket = this.socket = new WebSocket(address, shown);
     socket.onopen = () => {
-      Object.assign(this, { wait: FIRST_WAIT_MS, failures: 0 });
       this.told("live");
       if (this.pending) socket.send(this.pending.text);
     };
@@ -39,12 +41,14 @@ export class StepSocket {
   }
 
   take(answer) {
-    if (!this.pending) return;
+    if (!this.pending || (answer.id ?? this.pending.id) !== this.pending.id) return;
+    Object.assign(this, { wait: FIRST_WAIT_MS, failures: 0 });
     const { error } = answer;
     if (error && AGAIN.has(error.code)) {
       const { text } = this.pending;
       this.told("waiting");
-      setTimeout(() => {
+      clearTimeout(this.again);
+      this.again = setTimeout(() => {
         if (this.pending?.text === text && this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
       }, 1000 * (error.retry_after_seconds ?? 1));
       return;
@@ -59,6 +63,11 @@ export class StepSocket {
   async lose(socket, code) {
     if (this.socket !== socket) return;
     this.socket = null;
+    clearTimeout(this.again); // who connects anew sends it
+    if (code === TOO_BIG && this.pending) {
+      this.pending.reject(new Error("These rows are larger than the server takes in one message."));
+      this.pending = null;
+    }
     if (this.isClosed || !this.pending) return; // the next step connects
     this.told("waiting");
     this.failures += 1;

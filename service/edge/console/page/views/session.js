@@ -1,7 +1,7 @@
 // Sessions: the list, and one of them from near: what it is, its state over time, and what can be done with it.
 
 import { Refusal, asksForKey, call, model, named, passes, refusal, send, signals, words } from "../api.js";
-import { exchangesOf, forget, keepExchange, keepState, statesOf } from "../album.js";
+import { claim, exchangesOf, forget, forgetAll, keepExchange, keepState, statesOf } from "../album.js";
 import { ask, button, download, element, field, fill, short, size } from "../dom.js";
 import { HeatMap } from "../heat_map.js";
 import { madeUp, streams } from "../manifest.js";
@@ -13,6 +13,7 @@ const AGAIN_MS = 1000;
 const MAX_UNITS = 64;
 
 signals.addEventListener("key", lookAnew);
+signals.addEventListener("key", ({ detail }) => detail.changed && forgetAll());
 
 export function showSession(main, rest) {
   const [id, tenant] = rest.split("/");
@@ -75,6 +76,7 @@ function showOne(main, id, tenant) {
     try {
       session = await call("GET", path(), undefined, { isQuiet: true });
       if (isGone) return;
+      claim(id, `${tenant ?? ""} ${session.opened_at}`);
       if (!manifest) {
         ({ manifest } = await model(session.model, session.version));
         if (streams(manifest)) inputs.value = JSON.stringify(madeUp(manifest, manifest.framing ? Math.min(manifest.framing.hop, 64) : 1));

@@ -71,5 +71,5 @@ function write(cell, text) {
 }
 
 function place({ session_id: id, tenant }) {
-  return `#/session/${named(id)}${tenant && tenant !== "-" ? `/${named(tenant)}` : ""}`;
+  return `#/session/${named(id)}${tenant ? `/${named(tenant)}` : ""}`;
 }

@@ -1,6 +1,6 @@
 // Stream: rows or sound through a session of a model, step by step, with what it foretells beside what came.
 
-import { model, models, named, words } from "../api.js";
+import { model, models, named, signals, words } from "../api.js";
 import { beginning } from "../beginning.js";
 import { button, choice, element, field, fill, short, tile } from "../dom.js";
 import { Lane } from "../lane.js";
@@ -17,6 +17,14 @@ const SOUND_WINDOWS = [["10", "the last 10 seconds"], ["60", "the last minute"],
 
 /** The run of this tab: it goes on while other views are looked at. */
 let current = null;
+/** The file that was taken last, and the model that it was read for: `{model, source}`. */
+let taken = null;
+
+signals.addEventListener("key", ({ detail }) => {
+  if (!detail.changed) return;
+  current?.run.close(); // it began with the key before
+  [current, taken] = [null, null];
+});
 
 export function showStream(main, wanted) {
   return beginning(main, "Stream", (signal) => begin(main, wanted, signal));
@@ -120,6 +128,14 @@ class StreamView {
 
   /** A run anew, by what is chosen now. */
   async restart(source = null) {
+    if (!source && this.sourceChoice.value === "file" && taken?.model !== this.manifest.name) {
+      this.sourceChoice.value = current?.sourceKind ?? this.sourcesOf()[0][0];
+      this.say("Choose a file, or drop one here.");
+      this.file.click();
+      return;
+    }
+    const turn = this.turn = {};
+    const isOver = () => this.signal.aborted || this.turn !== turn;
     this.detach();
     current?.run.close();
     current = null;
@@ -128,18 +144,25 @@ class StreamView {
       const kind = this.sourceChoice.value;
       const chosen = await model(this.manifest.name, this.versionChoice.value);
       const fed = source ?? await this.source(kind);
-      if (this.signal.aborted) return;
+      if (isOver()) {
+        fed.close?.();
+        return;
+      }
       const told = (mood) => this.tellMood(mood);
       const lanes = [new Lane(chosen.model, chosen.version, chosen.manifest, told)];
       if (this.otherChoice.value) lanes.push(await this.otherLane(told));
+      if (isOver()) {
+        fed.close?.();
+        return;
+      }
       const run = new Run(lanes, fed, Number(this.speed.value));
       current = { run, sourceKind: kind, other: this.otherChoice.value };
       this.say("");
       await run.open();
-      if (!this.signal.aborted) this.attach();
-      if (fed.isLive) run.play();
+      if (!isOver()) this.attach();
+      if (fed.isLive && current?.run === run) run.play();
     } catch (error) {
-      this.say(words(error), "bad");
+      if (!isOver()) this.say(words(error), "bad");
     }
   }
 
@@ -155,6 +178,10 @@ class StreamView {
   }
 
   source(kind) {
+    if (kind === "file") {
+      if (taken.source.changes) taken.source.changes = [];
+      return taken.source;
+    }
     if (this.isSound && kind === "microphone") return microphone(this.rate);
     if (this.isSound) return exampleSound(this.rate);
     if (kind === "example") return exampleSource(this.manifest, exampleFor(this.manifest));
@@ -167,6 +194,7 @@ class StreamView {
     try {
       const source = this.isSound ? await soundOf(await file.arrayBuffer(), file.name, this.rate) : tableSource(await file.text(), this.manifest, file.name);
       this.sourceChoice.value = "file";
+      taken = { model: this.manifest.name, source };
       await this.restart(source);
     } catch (error) {
       this.say(words(error), "bad");

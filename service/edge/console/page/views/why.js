@@ -3,6 +3,7 @@
 import { ROOT, call, key, recent, send, words } from "../api.js";
 import { beginning } from "../beginning.js";
 import { curlOf, pythonOf } from "../code.js";
+import { decoded } from "../decoded.js";
 import { button, choice, duration, element, field, fill } from "../dom.js";
 
 const JSON_TYPE = "application/json";
@@ -104,7 +105,7 @@ function build(main, operations, wanted) {
 
   function showRecent() {
     fill(past, recent.length ? recent.map((each) => element("li", {}, button(
-      `${each.status} ${each.method} ${decodeURIComponent(each.path)} · ${duration(each.seconds)}`,
+      `${each.status} ${each.method} ${decoded(each.path)} · ${duration(each.seconds)}`,
       () => {
         [method.value, path.value, body.value] = [each.method, `/${each.path.replace(/^\//, "")}`, each.body ? laidOut(each.body) : ""];
         code();
