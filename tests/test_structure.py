@@ -665,15 +665,14 @@ def test_whatever_names_a_module_names_one_that_is_there() -> None:
 
 
 def test_the_files_that_the_architecture_names_are_there() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = "".join(path.read_text() for path in (ROOT / "docs").glob("architecture*.md"))
     files = [path.relative_to(ROOT).as_posix() for path in source_files(*CODE, "tests")]
     named = re.findall(r"[\w/]+\.py\b", page)
     assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
 
 
 def test_the_classes_and_methods_of_the_walks_are_there() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    walks = page[page.index("### One step request, walked") : page.index("## A model's directory")]
+    walks = (ROOT / "docs" / "architecture_walks.md").read_text()
     code = "\n".join(path.read_text() for path in source_files(*CODE))
     named = {word for member in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", walks) for word in member.split(".")}
     assert {"DirectExchange", "begin", "NewVersion", "finish"} < named
