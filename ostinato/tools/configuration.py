@@ -14,7 +14,7 @@ BEGIN, END = "<!-- settings -->", "<!-- end of the settings -->"
 
 
 def with_settings(page: str) -> str:
-    """A page in which the tables stand between the two marks, whatever was there.
+    """A page in which the tables are between the two marks, whatever was there.
 
     Raises:
         ValueError: it has not both marks.
@@ -22,7 +22,7 @@ def with_settings(page: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"the page has no {BEGIN} with {END} behind it")
+        raise ValueError(f"the page has no {BEGIN} with {END} after it")
     return f"{before}{BEGIN}\n\n{settings_tables()}\n{END}{after}"
 
 

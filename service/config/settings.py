@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     models: str = setting(
         "",
         "Sources of models that are fetched into the repository before the server starts, separated by commas or "
-        "spaces. Each is a folder, an archive, https://, s3://, oci:// or bentoml:NAME:TAG, with #sha256:HEX behind it "
-        "where it is to be held to a checksum. docs/sources.md has them all.",
+        "spaces. Each is a folder, an archive, https://, s3://, oci:// or bentoml:NAME:TAG, with #sha256:HEX after it "
+        "to check it. docs/sources.md has them all.",
         Topic.MODELS,
         left_out="nothing is fetched",
         secret=True,
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     )
     require_models: bool = setting(
         False,
-        "Whether a version that failed a check keeps the service unready. Else the others are served meanwhile.",
+        "Whether a version that failed a check keeps the service unready. Otherwise the others are served meanwhile.",
         Topic.MODELS,
     )
     watch: bool = setting(
@@ -73,14 +73,14 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = setting(
         "cpu",
         "Where models with sessions run: cpu, or cuda, the first GPU that CUDA sees (the extra cuda). On a GPU every "
-        "run has one shape, live and offline, and the states are in its memory. docs/device.md says what is promised "
+        "run has one shape, live and offline, and the states are in its memory. docs/device.md has the promise "
         "there.",
         Topic.MODELS,
     )
     device_rows: RunRows | None = setting(
         None,
         "Rows of every run on a GPU. With another number answers differ in their last bits, so servers and offline "
-        "runs that are to agree need the same. No more than max_queue_rows of them are ever in use.",
+        "runs whose answers must be equal need the same. No more than max_queue_rows of them are ever in use.",
         Topic.MODELS,
         left_out="measured once, and kept next to the version",
     )
@@ -104,21 +104,21 @@ class Settings(BaseSettings):
     memory_budget: ByteCount = setting(
         ByteSize(1024**3),
         "Memory for the sessions used last, in each worker, as 512MiB. The others come back from the store. memory:// "
-        "has no other place and does not heed it.",
+        "has no other place and ignores it.",
         Topic.SESSIONS,
     )
     max_sessions: Positive | None = setting(
         None,
-        "Live sessions per model version in the whole store, inclusive. One more is refused with 429, be it opened, "
-        "forked or begun by its first chunk. Where several workers or replicas open sessions at once, there may be "
-        "some more: each counts the others' now and then.",
+        "Live sessions per model version in the whole store, inclusive; memory:// is the store where it is used. One "
+        "more is refused with 429: opened, forked or begun by its first chunk. Where several workers or replicas open "
+        "sessions at once, there may be some more: each counts the others' now and then.",
         Topic.SESSIONS,
         left_out="100000 in memory://, 10000000 else",
     )
     ttl_seconds: LifeSeconds = setting(
         3600.0,
-        "How long a session may go without a chunk, a reset or a state put there, unless it says otherwise; 0 = for "
-        "ever. Else at least a millisecond.",
+        "How long a session lives without a chunk, a reset or a state that is set, unless it was opened with another; "
+        "0 = for ever. Otherwise at least a millisecond.",
         Topic.SESSIONS,
     )
     tombstone_seconds: Seconds = setting(
@@ -135,8 +135,8 @@ class Settings(BaseSettings):
     )
     certificate: Path | None = setting(
         None,
-        "File in PEM with the certificate, and those that vouch for it, for TLS at both ports. One that is put in its "
-        "place is taken for new connections.",
+        "File in PEM with the certificate, and those that signed it, for TLS at both ports. A file that replaces it is "
+        "used for new connections.",
         Topic.ACCESS,
         left_out="no TLS",
     )
@@ -145,42 +145,43 @@ class Settings(BaseSettings):
     )
     client_authorities: Path | None = setting(
         None,
-        "File with certificates in PEM: only who has one that these vouch for may come.",
+        "File with certificates in PEM: only clients with a certificate that these signed are let in.",
         Topic.ACCESS,
         left_out="any client",
     )
     open: bool = setting(
         False,
-        "Whether whoever reaches the server may use it, though there are no keys. Without keys, and without this, it "
-        "listens at this machine's own addresses alone, answers to their names, and takes no post of unnamed content.",
+        "Whether anyone who reaches the server may use it, though there are no keys. Without keys, and without this, "
+        "it listens at this machine's own addresses alone, answers to their names, and takes no post of unnamed "
+        "content.",
         Topic.ACCESS,
     )
     allow_host: str = setting(
         "",
-        "Names that a server which is neither open nor has keys answers to, besides this machine's own, separated by "
-        "commas. A proxy on this machine hands on such a name as Host.",
+        "Names that a server which is neither open nor has keys answers to, in addition to this machine's own, "
+        "separated by commas. A proxy on this machine sends such a name as Host.",
         Topic.ACCESS,
         left_out="localhost, 127.0.0.1, [::1]",
     )
     keys: Path | None = setting(
         None,
-        "File of the keys without which nobody may ask anything, as 'ostinato keys new' makes it. It is read again "
-        "when it changes. Left out, whoever reaches the server may use it.",
+        "File of the keys that every request must show, as 'ostinato keys new' makes it. It is read again when it "
+        "changes. Left out, anyone who reaches the server may use it.",
         Topic.ACCESS,
         left_out="no keys",
     )
     allow_origin: AllowedOrigins = setting(
         "",
         "Sites whose pages may use this server from a browser, as https://a.example, separated by commas; * = all. The "
-        "server's own may, and so may whoever sends no Origin, as all but browsers.",
+        "server's own may, and so may clients that send no Origin: all except browsers.",
         Topic.ACCESS,
         left_out="the server's own",
     )
 
     console: bool = setting(
         True,
-        "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts. It needs no "
-        "key to be loaded, and whatever it then asks does, as of any client.",
+        "Whether /console is a page in the browser that shows models, sessions, streams and forecasts. The page needs "
+        "no key; its requests do, as any client's.",
         Topic.ACCESS,
     )
 
@@ -201,8 +202,8 @@ class Settings(BaseSettings):
     )
     max_output_steps: Positive = setting(
         1_000,
-        "Steps of one output that is generated, inclusive. As many are made where a request says nothing and no symbol "
-        "stops them.",
+        "Steps of one output that is generated, inclusive. As many are made where a request names no number and no "
+        "symbol stops them.",
         Topic.LIMITS,
     )
     max_beams: Positive = setting(64, "Beams, or outputs for one input, inclusive.", Topic.LIMITS)
@@ -233,7 +234,7 @@ class Settings(BaseSettings):
     connection_seconds: Seconds = setting(
         0.0,
         "How old a connection may get; then it ends with its next answer (one of gRPC with its last call), and its "
-        "client makes another, perhaps to a replica that came later. 0 = any age. WebSocket streams go on.",
+        "client makes another, perhaps to a replica that came later. 0 = any age. WebSocket streams continue.",
         Topic.TIMES,
     )
     deadline_seconds: Seconds = setting(
@@ -244,39 +245,37 @@ class Settings(BaseSettings):
     )
     stream_idle_seconds: Seconds = setting(
         300.0,
-        "How long a stream may go without a message of its client's and with nothing under way; 0 = for ever. Then it "
-        "is closed.",
+        "How long a stream may have no message of its client and nothing under way; 0 = for ever. Then it is closed.",
         Topic.TIMES,
     )
     stream_ping_seconds: Seconds = setting(
         20.0,
-        "How often a stream's client is asked for a sign of life, and how long it may take to give one; 0 = it is not "
-        "asked.",
+        "How often a stream's client is pinged, and how long its pong may take; 0 = it is not pinged.",
         Topic.TIMES,
     )
     busy_poll_seconds: Seconds = setting(
         0.0,
-        "How long a worker looks for the next step behind the last one before it sleeps, as 0.001: steps of few "
-        "clients are answered sooner; while there are any the worker takes a whole core, and what it does in a thread "
-        "(large requests, stores of files) waits longer for its turn. 0 = it sleeps at once.",
+        "How long a worker looks for the next step after the last one before it sleeps, as 0.001: steps of few clients "
+        "are answered sooner. While there are any the worker takes a whole core, and what it does in a thread (large "
+        "requests, stores of files) waits longer for its turn. 0 = it sleeps at once.",
         Topic.TIMES,
     )
     drain_seconds: Seconds = setting(25.0, "How long work in flight may take after SIGTERM.", Topic.TIMES)
     inline_run_seconds: Seconds = setting(
         0.005,
-        "Graphs of which one step of a full batch takes longer run in a thread. It is next to the event loop, which so "
-        "stays free to read and write.",
+        "Graphs of which one step of a full batch takes longer run in a thread, so that the event loop stays free to "
+        "read and write.",
         Topic.TIMES,
     )
 
     log_format: Literal["text", "json"] = setting(
         "text",
         "How a line of the log is written. In JSON it is one object, with the request's id, trace and key where it "
-        "tells of one.",
+        "is about one.",
         Topic.LOGS,
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "From what on lines are written.", Topic.LOGS
+        "info", "The least level of the lines that are written.", Topic.LOGS
     )
     access_log: Share = setting(
         0.0,
@@ -288,7 +287,7 @@ class Settings(BaseSettings):
         "",
         "Collector of OpenTelemetry that spans of requests are sent to by OTLP over HTTP, as http://collector:4318. "
         "The variables OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS "
-        "are heeded.",
+        "are used.",
         Topic.LOGS,
         left_out="no traces",
     )
