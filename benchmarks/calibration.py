@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run directory of a point forecaster of one series, fed back")
     parser.add_argument("version", type=Path, help="its version, exported with --calibrate 24")
     parser.add_argument("table", type=Path, help="the table of the training")
-    parser.add_argument("--seeds", type=int, default=5, help="how many times anomalies are planted anew")
+    parser.add_argument("--seeds", type=int, default=5, help="how many times anomalies are planted")
     given = parser.parse_args()
     run, manifest = load_run(given.run), Manifest.read(given.version)
     dataset = load_dataset(run.recipe.data.model_copy(update={"file": given.table}))

@@ -81,7 +81,7 @@ async def generation(arguments: argparse.Namespace, figures: Figures) -> None:
     words = draw_words()
     for word in words[:256]:
         if (await house.spell(word)) != (expected := speller.alone(word)):
-            raise WrongAnswer(f"{word!r} is spelled otherwise than by the graphs alone, which make it {expected}")
+            raise WrongAnswer(f"{word!r} is spelled differently from the graphs alone, which make it {expected}")
     waiting = cycle(words)
     await _closed_loop(house.spell, waiting, WARM_UP_SECONDS)
     for _ in range(arguments.rounds):

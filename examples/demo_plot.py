@@ -78,7 +78,7 @@ def draw(
     week.plot(times[hours], _gaps(before), color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), label="persistence")
     week.axvline(killed_at, color=INK, linewidth=1.2)
     week.annotate(
-        "kill -9, started again, the session goes on", (killed_at, 1), xycoords=("data", "axes fraction"),
+        "kill -9, started again, the session continues", (killed_at, 1), xycoords=("data", "axes fraction"),
         xytext=(5, -12), textcoords="offset points", color=INK,
     )  # fmt: skip
     week.set_title("One hour ahead, hour by hour, from live sessions", loc="left", fontweight="bold")

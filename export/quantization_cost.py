@@ -70,7 +70,7 @@ class Cost:
             return (*sentences, f"int8: a step takes, on this machine as it was just now, {times}")
         return (
             *sentences,
-            f"int8: all that is in a run shares a scale, and beside others a row was seen to change by "
+            f"int8: all that is in a run shares a scale, and next to others a row was seen to change by "
             f"{self.beside_others:.2g}; so each is run alone, and sessions share no runs",
         )
 

@@ -254,7 +254,7 @@ def _check_unfilled(
     difference = largest_difference(made[1], made[0])
     if not difference <= TOLERANCE:
         raise ExportError(
-            f"after {sequences.shape[1]} steps, what stands in the memory's places that are not filled changes the "
+            f"after {sequences.shape[1]} steps, the content of the memory's places that are not filled changes the "
             f"decoder's output by {difference:.2g}: leave out of the attention what lies beyond {lengths_of!r}"
         )
 

@@ -74,7 +74,7 @@ def read_sections(directory: Path) -> list[ReportPart]:
     try:
         return [of_content(section) for section in json.loads(path.read_text(encoding="utf-8"))["sections"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: is absent or damaged: {error}; train anew, without --resume") from error
+        raise RunError(f"{path}: is absent or damaged: {error}; train again, without --resume") from error
 
 
 def _shown(section: ReportPart) -> str:

@@ -87,10 +87,11 @@ def _train_one(kind: Kind, recipe: RunRecipe, directory: Path, resume: bool, rep
     if resume and not has_checkpoint and (directory / RUN_FILE).exists():
         raise RunError(
             f"{directory}: holds a run of another recipe, seed or data, and nothing to resume; leave --resume out to "
-            "train anew in its place, or give another --output"
+            "train again in its place, or give another --output"
         )
     if not resume and has_checkpoint:
-        report(0, 0, f"{directory}: holds an interrupted training, which begins anew; --resume would have gone on")
+        begun = "holds an interrupted training, which begins from the start; --resume would have continued it"
+        report(0, 0, f"{directory}: {begun}")
     checkpoints = Checkpoints(directory, identity, resume)
     with reproducible(recipe.training):
         trained = kind.train(recipe, Job(report, checkpoints))

@@ -132,7 +132,7 @@ def main() -> None:
         scores[name] = score(play(policy, 1_000, seed=1_000))
         if isinstance(policy, Policy):
             write(policy.eval())
-    print("steps of 500 that a pole stands, on average over 1,000 episodes that nobody learned from:")
+    print("steps of 500 that a pole stays up, on average over 1,000 episodes that nothing learned from:")
     for name, steps in scores.items():
         print(f"  {name:24} {steps:5.1f}")
 

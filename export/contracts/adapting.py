@@ -199,8 +199,8 @@ class _Search:
             same &= _is_close(torch.cat([one, other], axes[0]) if axes else other, all_of_it)
         if not same:
             self._odd = (
-                "cut into chunks it answers otherwise than over the whole sequence: its states do not carry all that "
-                "its output depends on"
+                "cut into chunks it answers differently from one run over the whole sequence: its states do not carry "
+                "all that its output depends on"
             )
         return same
 

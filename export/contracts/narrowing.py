@@ -54,7 +54,7 @@ def check_float32(module: nn.Module, contract: Contract) -> tuple[str, ...]:
     """What to tell of a recurrent network that was put into float32, if it was.
 
     Raises:
-        ExportError: it was in float64, and answers otherwise.
+        ExportError: it was in float64, and answers differently.
     """
     return float32_notes(module, lambda wide, dtype: _difference(wide, contract, dtype))
 
@@ -76,7 +76,7 @@ def float32_notes(module: nn.Module, measure: Callable[[nn.Module, torch.dtype],
         measure: how far the one in float32 is from a copy of the module, in its dtype; None where that does not run.
 
     Raises:
-        ExportError: it was in float64, and answers otherwise.
+        ExportError: it was in float64, and answers differently.
     """
     module = unwrapped(module)
     dtype = _dtype_to_leave(module)
@@ -91,7 +91,7 @@ def float32_notes(module: nn.Module, measure: Callable[[nn.Module, torch.dtype],
     if dtype == torch.float64 and not difference <= MAX_DIFFERENCE:
         raise ExportError(
             f"the network's weights are float64, onnxruntime runs LSTM and GRU in float32 only, and in float32 it "
-            f"answers otherwise by {difference:.2g}, over {MAX_DIFFERENCE:g}: scale what it is given and carries so "
+            f"answers differently by {difference:.2g}, over {MAX_DIFFERENCE:g}: scale what it is given and carries so "
             "that float32 holds it, or train it in float32"
         )
     return (f"{told}; over {PROBES[1]} steps its answers differ from those in {name} by {difference:.1e} at most",)

@@ -59,7 +59,7 @@ def one_step(contract: Contract) -> Contract:
     """The same module, given one step at a time: the ``T`` of its input and output goes.
 
     Raises:
-        ExportError: step by step the module answers otherwise than over the whole sequence, so it is not recurrent.
+        ExportError: step by step the module answers differently from over the whole sequence, so it is not recurrent.
     """
     if contract.inputs.time_axis is None:
         return contract
@@ -76,8 +76,8 @@ def one_step(contract: Contract) -> Contract:
     steps, _ = short.run(short, sequence, short.initial_states(3))
     if not _same_steps(contract, whole, steps):
         raise ExportError(
-            f"{name_of(contract.module)} answers otherwise step by step than over a whole sequence: its states do not "
-            "carry all that its output depends on, so it cannot be served in sessions; return what the steps carry as "
+            f"{name_of(contract.module)} answers differently step by step than over a whole sequence: its states do "
+            "not carry all that its output depends on, so it cannot be served in sessions; return what the steps carry as "
             "a state, or, where an answer needs the whole sequence, export it with task 'sequence'"
         )
     return short

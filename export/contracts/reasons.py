@@ -82,12 +82,12 @@ def without_states(module: nn.Module, takes: Sequence[str], layers: Sequence[str
         takes: what it is given.
         layers: its recurrent layers, in words.
     """
-    anew = f": its layer {layers[0]} begins anew in each run, and its state is dropped" if layers else ""
+    dropped = f": its layer {layers[0]} begins from the start in each run, and its state is dropped" if layers else ""
     return ExportError(
         f"{name_of(module)} has no initial_state(batch_size): add one that returns the states of that many sequences "
-        f"that have not begun, and let forward{signature_words(module)}, which takes none beside {', '.join(takes)}, "
-        f"take and return them{anew}; or give forward a state=None and return (y, state). A network that is trained on "
-        "windows streams by ostinato.export.Window, one that needs the whole sequence is of task 'sequence'"
+        f"that have not begun, and let forward{signature_words(module)}, which takes only {', '.join(takes)}, "
+        f"take and return them{dropped}; or give forward a state=None and return (y, state). A network that is trained "
+        "on windows streams by ostinato.export.Window, one that needs the whole sequence is of task 'sequence'"
     )
 
 

@@ -69,7 +69,7 @@ def windows_of(given: Sequence[Input], framing: Framing) -> tuple[Input, ...]:
         if part.time_axis is None:
             raise ExportError(f"{part.name!r} has no 'T' in its shape, so there are no steps to make a window of")
         if not rows_first(part):
-            raise ExportError(f"{part.name!r}: with framing 'T' stands before all sizes in its shape")
+            raise ExportError(f"{part.name!r}: with framing 'T' comes before all sizes in its shape")
     return tuple(Framing(window=framing.window, hop=framing.window).frame_of(part) for part in given)
 
 

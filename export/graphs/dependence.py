@@ -1,4 +1,4 @@
-"""The first node of a graph that answers otherwise where a sequence comes in pieces."""
+"""The first node of a graph that answers differently where a sequence comes in pieces."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def failure(nodes: Iterable[ir.Node], message: str, what: str) -> Obstacle | Non
 
 
 def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obstacle | None:
-    """Of the nodes that answer otherwise the first one that data go through."""
+    """Of the nodes that answer differently the first one that data go through."""
     of_data = {id(value) for value in exposed.inputs if value.name not in carried}
     of_states = {id(value) for value in exposed.inputs if value.name in carried}
     for node in exposed.nodes:
@@ -192,11 +192,11 @@ def _found(exposed: Exposed, pieces: _Pieces, carried: Collection[str]) -> Obsta
 
 
 def _reason(node: ir.Node, counted: Sequence[ir.Value]) -> str:
-    """Why a node answers otherwise in pieces."""
+    """Why a node answers differently in pieces."""
     steps = constant_of(node.inputs[4]) if node.op_type == "Slice" and len(node.inputs) > 4 else None
     if steps is not None and bool(np.any(steps < 0)):
         return "it turns the steps round, so that the last one comes first"
     if counted and node.op_type not in _SELECTS | _LOOPS:
         return "it takes what depends on the number of a step, counted from the beginning of what it is given"
     found = (reason for operators, reason in _REASONS if node.op_type in operators)
-    return next(found, "it answers otherwise where the sequence comes in pieces")
+    return next(found, "it answers differently where the sequence comes in pieces")

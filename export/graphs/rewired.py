@@ -126,7 +126,7 @@ def _observed(model: ir.Model, feeder: Feeding) -> Observed:
 
 
 def _dependence(rewiring: Rewiring, feeder: Feeding, states: Sequence[State]) -> list[Obstacle]:
-    """What still answers otherwise in pieces, as far as runs show."""
+    """What still answers differently in pieces, as far as runs show."""
     longer = rewiring.observed.longer
     if not feeder.has_steps or feeder.fixed(1) is not None:
         return []

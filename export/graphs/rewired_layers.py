@@ -79,7 +79,7 @@ def _is_along_steps(rewiring: Rewiring, sizes: tuple[Size, ...]) -> bool:
     if steps.batch:
         raise Hindered("it runs along the rows of the batch, so that one sequence would change another")
     if steps.is_of_steps and rows.is_of_steps:
-        raise Hindered("it runs along the steps within pieces of the sequence, each of which begins anew")
+        raise Hindered("it runs along the steps within pieces of the sequence, each of which begins from the start")
     base, longer = rewiring.observed.base, rewiring.observed.longer
     if base.num_steps == longer.num_steps:
         return steps.rest == base.num_steps

@@ -49,7 +49,7 @@ def _fault(tensor: WireTensor, folder: Path) -> str:
     if tensor.dtype not in BITS:
         return f"its type is {tensor.dtype}, which is none of ONNX'"
     if tensor.is_segment:
-        return "it is a segment of a tensor, which nobody reads any more: save the file anew"
+        return "it is a segment of a tensor, which no reader supports any more: save the file again"
     if len(tensor.dims) > MAX_AXES:
         return f"it has {len(tensor.dims)} axes"
     if any(size < 0 for size in tensor.dims):

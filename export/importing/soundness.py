@@ -59,7 +59,7 @@ def is_sorted(model: onnx.ModelProto) -> bool:
 def _faults(model: onnx.ModelProto) -> Iterator[str]:
     opsets = {each.domain if each.domain != "ai.onnx" else "": each.version for each in model.opset_import}
     if not opsets:
-        yield "it names no opset, so nobody knows which release of the operators it means: save it anew"
+        yield "it names no opset, so it is unknown which release of the operators it means: save it again"
     newest = opsets.get("", 1)
     if not 1 <= newest <= NEWEST_OPSET:
         yield f"it is of opset {newest}, and this release of onnx knows 1 to {NEWEST_OPSET}: export it to one of them"
@@ -85,7 +85,7 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
 def _function_faults(model: onnx.ModelProto, names: _Names) -> Iterator[str]:
     keys = [(each.domain, each.name) for each in model.functions]
     if len(set(keys)) != len(keys):
-        yield f"function {_twice(keys)!r} stands twice"
+        yield f"function {_twice(keys)!r} occurs twice"
     calls = {
         (each.domain, each.name): {(node.domain, node.op_type) for node in _all_nodes(each.node)} & names.functions
         for each in model.functions
@@ -113,7 +113,7 @@ def _graph_faults(
         if "" in listed:
             yield f"{place}an {what} has no name"
         if len(set(listed)) != len(listed):
-            yield f"{place}{what} {_twice(listed)!r} stands twice"
+            yield f"{place}{what} {_twice(listed)!r} occurs twice"
     outputs = [each.name for each in graph.output]
     yield from _node_faults(graph.node, outputs, _given(graph), outer, place, names, depth)
 

@@ -273,7 +273,7 @@ class Survey:
                 raise Unfit(f"the rows of a batch depend on each other: {name!r} of one is another when it runs alone")
 
     def _differs_in_chunks(self, surveyed: Surveyed) -> str:
-        """Whether cut in two, with the states carried, the graph answers otherwise than in one run; why."""
+        """Whether cut in two, with the states carried, the graph answers differently from one run; why."""
         if not surveyed.layout.has_steps:
             return ""
         network = self.network(surveyed)

@@ -236,9 +236,7 @@ def _initial(state: Any, folder: Path) -> tuple[Any, list[str]]:
     """
     name = state.input_name
     if not state.initial_state:
-        return 0, [
-            f"state {name} has no initial_state: Triton begins it with whatever stands in memory, here with zeros"
-        ]
+        return 0, [f"state {name} has no initial_state: Triton begins it with whatever is in memory, here with zeros"]
     begun = state.initial_state[0]
     if not begun.data_file:
         return 0, []

@@ -229,7 +229,7 @@ class _Prover:
         return difference
 
     def _check_padding(self, padded: Sources) -> None:
-        """Find out whether the network itself answers otherwise with padding."""
+        """Find out whether the network itself answers differently with padding."""
         if padded.lengths is None or padded.lengths[0] == padded.source.shape[1]:
             return
         begin = _codes(self._decoder, self._generator, 1, 1)
@@ -241,13 +241,13 @@ class _Prover:
             if not difference <= self._tolerance:
                 raise ExportError(
                     f"padding has an influence: a source of {length} steps padded to {padded.source.shape[1]} changes "
-                    f"{place} of the network by {difference:.2g}. What stands at and beyond a source's length must "
+                    f"{place} of the network by {difference:.2g}. The content at and beyond a source's length must "
                     "not count: run layers by ostinato.models.networks.ragged.run_ragged, and leave those steps out of "
                     "the attention and of every sum"
                 )
 
     def _check_neighbours(self, batch: Sources, row: int) -> None:
-        """Find out whether the network itself answers otherwise beside other sources."""
+        """Find out whether the network itself answers differently beside other sources."""
         begin = _codes(self._decoder, self._generator, len(batch), 1)
         together = write_from(self._contract, self._decoder, batch, 1, begin)
         own = slice(row, row + 1)
@@ -255,7 +255,7 @@ class _Prover:
         length = None if batch.lengths is None else int(batch.lengths[row])
         place, difference = worst_place(together.row(row, length, self._decoder), alone.row(0, length, self._decoder))
         if not difference <= SAME_TO_ROUNDING:
-            what = f"beside {len(batch) - 1} other sources"
+            what = f"next to {len(batch) - 1} other sources"
             raise ExportError(f"the network: {DEPENDENT.format(what=what, place=place, difference=difference)}")
 
     def _check_attention(self, written: Written, sources: Sources) -> None:

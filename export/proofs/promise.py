@@ -60,7 +60,7 @@ def check_module_rows(contract: Contract) -> None:
     pairs = zip(contract.named(made).values(), contract.named(wanted).values(), strict=True)
     if not all(np.allclose(*pair, rtol=1e-3, atol=1e-3, equal_nan=True) for pair in pairs):
         raise ExportError(
-            f"{name_of(contract.module)}: the rows of a batch depend on each other: with other sequences beside it, "
+            f"{name_of(contract.module)}: the rows of a batch depend on each other: with other sequences next to it, "
             "the answer to the first one changes. Sequences share their runs with others, so each must be computed by "
             "itself: look for a mean, a norm, a softmax or an attention over the batch, as nn.MultiheadAttention "
             "without batch_first=True is, or a batch and steps that are swapped"

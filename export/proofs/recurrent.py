@@ -182,7 +182,7 @@ class _Prover:
         """The difference to the network, run the same way.
 
         Raises:
-            ExportError: it is over the tolerance, or the network itself answers otherwise in chunks.
+            ExportError: it is over the tolerance, or the network itself answers differently in chunks.
         """
         if 0 < self._carried_steps < sequences.shape[1]:
             if cuts:  # over so many steps rounding has not grown yet: what differs, the states do not carry
@@ -231,7 +231,7 @@ class _Prover:
         difference = max(largest_difference(given, wanted) for given, wanted in zip(chunks, wholes, strict=True))
         if not difference <= max(CHUNK_TOLERANCE, TOLERANCE * largest_of(wholes)):
             raise ExportError(
-                f"cut into chunks the network answers otherwise than over the whole sequence (difference "
+                f"cut into chunks the network answers differently from one run over the whole sequence (difference "
                 f"{difference:.2g}): its states do not carry all that its output depends on, so it cannot be served "
                 "in sessions; carry it as a state"
             )

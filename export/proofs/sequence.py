@@ -235,7 +235,7 @@ def _check_same(contract: SequenceContract, made: Array, wanted: Array, how: str
         return
     if how == "padded":
         raise ExportError(
-            f"the network heeds the padding of its sequences: padded, an answer changes by {worst:.2g}. What stands at "
+            f"the network reads the padding of its sequences: padded, an answer changes by {worst:.2g}. The content at "
             "and beyond a length must not matter: pack the sequences (pack_padded_sequence), and mask means, maxima "
             "and attention by the lengths; or take no lengths in forward: each is then run at its own length"
         )

@@ -129,7 +129,7 @@ def _looked(table: Table, looks: Mapping[str, ColumnLook], cells: Mapping[str, l
     own = {name: look for name, look in own.items() if name not in series}
     # Of a calendar's columns those are features that come again: the year only grows.
     left_out = {name: "the time tells it" for name in time if len(time) == 1 or not _comes_again(name)}
-    left_out |= {name: "stands twice in the header" for name in table.header if name and name not in cells}
+    left_out |= {name: "occurs twice in the header" for name in table.header if name and name not in cells}
     left_out |= {name: "numbers the rows" for name in own if name not in time and numbers_rows(name, cells[name])}
     own = {name: look for name, look in own.items() if name not in left_out}
     static = []

@@ -88,7 +88,7 @@ def draft_of_pictures(file: Path) -> Draft:
             "data.left_out": "columns that are no pixels",
             "data.height": "by how many pixels there are; see whether it is so",
             "network.unit": "or characters" if has_words else "or words",
-            "training.max_shift": "pixels by which pictures are moved at most, each time anew",
+            "training.max_shift": "pixels by which pictures are moved at most, drawn again each time",
         },
     )
 

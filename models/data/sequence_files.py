@@ -137,7 +137,7 @@ def read_arff(path: Path) -> WrittenSequences:
             continue
         cells = [cell.strip() for cell in next(csv.reader([text], quotechar="'", skipinitialspace=True))]
         if len(cells) != len(names) or len(cells) < 2:
-            raise DataError(f"{path}: line {number}: {len(cells)} cells, and {len(names)} attributes stand above @data")
+            raise DataError(f"{path}: line {number}: {len(cells)} cells, and {len(names)} attributes come before @data")
         *values, label = cells
         dimensions = [part.split(",") for part in values[0].split("\\n")] if is_relational else [values]
         sequences.append(of_dimensions(str(len(sequences)), f"{path}: line {number}", dimensions, label.strip("'\"")))
@@ -210,7 +210,7 @@ def _labels_beside(path: Path) -> Path:
         if beside != path and beside.exists():
             return beside
     raise DataError(
-        f"{path}: its labels are looked for beside it, y.npy beside X.npy; or write both into one .npz file"
+        f"{path}: its labels are looked for next to it, y.npy next to X.npy; or write both into one .npz file"
     )
 
 

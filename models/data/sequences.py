@@ -152,7 +152,7 @@ def _ids(path: Path, name: str, columns: NamedColumns) -> list[str]:
     written = [cell for cell in cells if cell]
     if not cells[0] or len(set(written)) < len(written):
         raise DataError(
-            f"{path}: line {columns.lines[cells.index('')]}, column {name!r}: is empty; the id of a sequence stands in "
+            f"{path}: line {columns.lines[cells.index('')]}, column {name!r}: is empty; the id of a sequence is in "
             "each of its rows, or in the first one of each alone"
         )
     own = ""

@@ -86,7 +86,7 @@ class DataRecipe(FileRecipe):
     def _check(self) -> DataRecipe:
         for key, names in (("features", self.features), ("target", self.targets), ("static", self.static)):
             if len(set(names)) != len(names):
-                raise ValueError(f"{key}: a column stands twice")
+                raise ValueError(f"{key}: a column occurs twice")
         self._check_columns()
         if len(self.time) == 2 and self.time[0].lower() in CALENDAR_UNITS[1:]:
             raise ValueError(

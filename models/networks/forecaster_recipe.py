@@ -37,7 +37,7 @@ class ForecasterNetwork(LayersRecipe):
         if list(self.quantiles) != sorted(set(self.quantiles)):
             raise ValueError(f"quantiles: {list(self.quantiles)} do not rise")
         if self.quantiles[len(self.quantiles) // 2] != 0.5 or len(self.quantiles) % 2 == 0:
-            raise ValueError(f"quantiles: 0.5 must stand in the middle of {list(self.quantiles)}")
+            raise ValueError(f"quantiles: 0.5 must be in the middle of {list(self.quantiles)}")
         if self.forecast == "attention" and self.cell not in ("lstm", "gru"):
             raise ValueError("cell: of a network whose forecast is by attention it is lstm or gru")
         given = [name for name in ("memory_steps", "memory_size") if getattr(self, name) != _default(type(self), name)]

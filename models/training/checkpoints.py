@@ -74,11 +74,11 @@ class Checkpoints:
                 told = json.loads(file.metadata()[_CONTENT])
                 tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: is damaged: {error}; without --resume training begins anew") from error
+            raise RunError(f"{path}: is damaged: {error}; without --resume training begins from the start") from error
         if told.pop("identity", None) != self.identity:
             raise RunError(
-                f"{path}: is of another recipe, seed or data: --resume goes on with what was begun; leave it out, or "
-                "give another --output, to begin anew"
+                f"{path}: is of another recipe, seed or data: --resume continues what was begun; leave it out, or "
+                "give another --output, to begin from the start"
             )
         optimizer: dict[str, dict[str, Tensor]] = {}
         for name, tensor in _under(_OPTIMIZER, tensors).items():

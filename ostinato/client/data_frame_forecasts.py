@@ -62,7 +62,7 @@ class FrameForecasts:
         self._is_timed_by_service = time is not None and not future.has_moments
         if self._is_timed_by_service and shape.made_features is None:
             raise InputError(
-                f"the steps of {model!r} have no times: those of the steps ahead, {time!r}, stand in known_future"
+                f"the steps of {model!r} have no times: those of the steps ahead, {time!r}, are in known_future"
             )
         if options.get("num_samples"):
             raise InputError("a frame has no place for sample paths: ask for level or quantiles, or by forecast_many")

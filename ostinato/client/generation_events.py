@@ -55,7 +55,7 @@ class StreamReader:
         return ServiceUnreachable(
             f"{self._where}: the stream broke off after {self._num_steps} steps"
             + (f" ({reason})" if str(reason) else "")
-            + "; it is not sent again, for what was told could then be told twice"
+            + "; it is not retried, since outputs could then come twice"
         )
 
     def _told(self, data: str) -> ServiceAnswer:

@@ -126,7 +126,7 @@ class ModelTensors:
             names = ", ".join(part.name for part in self.outputs)
             raise ValueError(f"it has the outputs {', '.join(named)}, and the model gives {names}")
         if isinstance(outputs, dict) != (len(self.outputs) > 1):
-            raise ValueError("it has outputs by name, or has not, otherwise than the model gives them")
+            raise ValueError("it has outputs by name, or has not, unlike the model")
         gives_steps = of_forecast and not any(part.has_steps for part in self.outputs)
         for part in self.outputs:
             made = named[part.name]

@@ -64,7 +64,7 @@ def bench(
         typer.Option(
             min=0,
             max=100_000,
-            help="Steps of a sequence; it ends then, and another begins. 0 = one goes on as long as the load.",
+            help="Steps of a sequence; it ends then, and another begins. 0 = one continues as long as the load.",
         ),
     ] = 0,
     rate: Annotated[
@@ -96,7 +96,7 @@ def bench(
         bool,
         typer.Option(
             help="Compare answers: with an offline run where there is a --repository, else with those to the same "
-            "steps sent again, one sequence at a time."
+            "steps repeated, one sequence at a time."
         ),
     ] = True,
     tolerance: Annotated[
@@ -187,7 +187,7 @@ def bench(
 def _tell(console: Console, compared: Compared, offline: OfflineReference | None, tolerance: float) -> None:
     """Say how the answers compare with what they should be."""
     if compared.num_answers:
-        how = "an offline run" if offline else "those to the same steps sent again alone"
+        how = "an offline run" if offline else "those to the same steps repeated alone"
         exactly = f"within {tolerance:g}" if tolerance else "to the bit"
         told = f"{compared.num_answers:,} answers of {_counted(compared.num_sequences, 'sequence')}"
         console.print(f"[green]right:[/] {told} equal {how}, {exactly}", highlight=False, soft_wrap=True)

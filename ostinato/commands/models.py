@@ -186,7 +186,7 @@ def unload(
         typer.Option(help="What becomes of those that run it: refuse, keep (in the store), close, or migrate."),
     ] = "refuse",
     to: Annotated[
-        str | None, typer.Option(help="The version that they go on by, with migrate.", show_default="none")
+        str | None, typer.Option(help="The version that they continue with, with migrate.", show_default="none")
     ] = None,
     url: Url = URL,
 ) -> None:

@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 30.0
 
 Url: TypeAlias = Annotated[str, typer.Option("--url", help="Where the service listens.", envvar="OSTINATO_URL")]
 Patience: TypeAlias = Annotated[
-    float, typer.Option("--patience", min=0, help="Seconds for which a refused request is sent again.")
+    float, typer.Option("--patience", min=0, help="Seconds for which a refused request is retried.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
 DeviceName: TypeAlias = Annotated[

@@ -29,7 +29,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="the recipe's")] = None,
     seeds: Annotated[int, typer.Option(help="Train so often, of seeds that follow; the best is the run.", min=1)] = 1,
     backtest: Annotated[int, typer.Option(help="Train and test again from so many rolling origins.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")] = False,
     init: Annotated[
         str | None,
         typer.Option(help="Write a recipe of this kind for a file of yours.", metavar="KIND", show_default="train"),

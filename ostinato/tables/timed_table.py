@@ -160,7 +160,7 @@ class TimedTable:
     def _several_series(self, row: int, same: int | None, rules: AxisRules) -> str:
         place = f"{self._iso(row)} does not come after line {self._lines[row - 1]}"
         if same is not None:
-            place = f"{self._iso(row)} stands in line {self._lines[same]}, too, and does not come after it"
+            place = f"{self._iso(row)} is in line {self._lines[same]}, too, and does not come after it"
         column = None
         with contextlib.suppress(InputError):
             column = find_series_column(self._table, [self._table.position(name) for name in self._columns])
@@ -181,7 +181,7 @@ class TimedTable:
         )
 
     def _twice(self, row: int, same: int, rules: AxisRules) -> str:
-        place = f"{self._iso(row)} does not come after line {self._lines[same]}, where the same time stands"
+        place = f"{self._iso(row)} does not come after line {self._lines[same]}, which has the same time"
         if not self._has_offsets and may_come_twice(self._walls[row]):
             return (
                 f"{place}: in an hour that comes twice when clocks are set back, and its two times are mixed; write "

@@ -97,7 +97,8 @@ class ChildProcess:
         give_up_at = time.monotonic() + seconds
         while not is_so():
             if self.has_ended or time.monotonic() > give_up_at:
-                raise CommandError("\n  ".join([f"waited in vain for {what}; last words:", *self.last_words(10)]))
+                waited = f"waited without success for {what}; last words:"
+                raise CommandError("\n  ".join([waited, *self.last_words(10)]))
             time.sleep(POLL_SECONDS)
 
     def last_words(self, count: int) -> list[str]:

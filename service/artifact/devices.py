@@ -78,7 +78,7 @@ class Device:
 
 def aligned_memory(num_values: int, dtype: str) -> NDArray[Any]:
     """Memory that begins where onnxruntime's own does, at a multiple of 64 bytes. Some of its sums and logarithms are
-    rounded otherwise elsewhere (measured at 4 bytes off).
+    rounded differently elsewhere (measured at 4 bytes off).
     """
     size = num_values * np.dtype(dtype).itemsize
     wide = np.empty(size + ALIGNMENT_BYTES, np.uint8)

@@ -258,7 +258,7 @@ class Manifest(Part):
             if part.time_axis is None:
                 raise ValueError(f"{part.name!r} needs a 'T' in its shape, in whose place the graph has a frame")
             if not rows_first(part):
-                raise ValueError(f"{part.name!r}: with framing 'T' stands before all sizes")
+                raise ValueError(f"{part.name!r}: with framing 'T' comes before all sizes")
 
     def _check_parts(self) -> None:
         for part in self.context:

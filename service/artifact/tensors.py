@@ -321,4 +321,4 @@ def _check_names(tensor: Tensor, features: tuple[str, ...]) -> None:
     if len(features) != tensor.num_features:
         raise ValueError(f"{tensor.name!r}: {len(features)} feature names for {tensor.num_features} features")
     if len(set(features)) != len(features):
-        raise ValueError(f"{tensor.name!r}: a feature name stands twice")
+        raise ValueError(f"{tensor.name!r}: a feature name occurs twice")

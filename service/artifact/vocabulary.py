@@ -50,20 +50,20 @@ class Vocabulary(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Vocabulary:
         if len(set(self.symbols)) != len(self.symbols):
-            raise ValueError("a symbol stands twice")
+            raise ValueError("a symbol occurs twice")
         if unknown := sorted(set(self.special) - set(self.symbols)):
             raise ValueError(f"special: {unknown} are not among the symbols")
         if self.unknown is not None and self.unknown not in self.symbols:
             raise ValueError(f"unknown: {self.unknown!r} is not among the symbols")
         if self.byte_pairs is not None:
             if self.separator or self.unknown is not None:
-                raise ValueError("merges: of byte pairs nothing is unknown, and no separator stands between them")
+                raise ValueError("merges: of byte pairs nothing is unknown, and there is no separator between them")
             return self
         for symbol in self.symbols:
             if symbol in self.special:
                 continue
             if not symbol or (self.separator and self.separator in symbol):
-                raise ValueError(f"{symbol!r} cannot be told from its neighbours in text")
+                raise ValueError(f"{symbol!r} cannot be distinguished from its neighbours in text")
             if not self.separator and len(symbol) != 1:
                 raise ValueError(f"{symbol!r} is more than a character; give a separator")
         return self

@@ -179,8 +179,8 @@ class Decisions(msgspec.Struct, frozen=True, omit_defaults=True):
         for other, way in own.leaving.items():
             if way.version == version and other not in own.unloaded:
                 raise InvalidInput(
-                    f"sessions of version {other!r}, which is being unloaded, go on by version {version!r}: wait for "
-                    "that first",
+                    f"sessions of version {other!r}, which is being unloaded, continue with version {version!r}: wait "
+                    "for that first",
                     field="version",
                 )
         return self._with(model, msgspec.structs.replace(own, leaving={**own.leaving, version: leaving}))

@@ -42,7 +42,7 @@ def on_device(
     made = DeviceRunner(runner.manifest, directory, device, num_rows)
     if not holds(made, probes):
         raise ModelRejected(
-            f"{directory}: on {made.made_on} a row's numbers depend on its place or on the rows beside it: live "
+            f"{directory}: on {made.made_on} a row's numbers depend on its place or on the rows next to it: live "
             "numbers would differ from offline ones. Serve it with --device cpu"
         )
     return made

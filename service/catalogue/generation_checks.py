@@ -233,7 +233,7 @@ def check_rows_are_their_own(encoder: EncoderRunner | None, decoder: DecoderRunn
 def _check_same(beside: NDArray[Any], wanted: NDArray[Any], place: str) -> None:
     difference = largest_difference(beside, wanted)
     if not difference <= SAME_IN_SHAPE:
-        raise ModelRejected(DEPENDENT.format(what="with others beside it", place=place, difference=difference))
+        raise ModelRejected(DEPENDENT.format(what="with others next to it", place=place, difference=difference))
 
 
 def is_batch_invariant(

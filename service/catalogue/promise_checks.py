@@ -34,7 +34,7 @@ NUM_STEPS_OF_LARGE = 3
 SAME_TO_ROUNDING = 1e-3
 """What the shape of a run may make of a row's numbers by rounding alone; by more they would be other numbers."""
 SAME_IN_SHAPE = 1e-5
-"""The same, where only the neighbours are others: nothing is rounded otherwise there, as far as was seen."""
+"""The same, where only the neighbours are others: nothing is rounded differently there, as far as was seen."""
 
 DEPENDENT = (
     "the rows of a batch depend on each other: {what}, {place} changes by {difference:.2g}. Sequences share their runs "
@@ -87,7 +87,8 @@ def check_rows_are_their_own(runner: Runner, probes: Sequence[Probe]) -> None:
                 except RunFailed:
                     continue  # what the graph does not take is not refused for it
                 wanted = _rows(among, [watched])
-                _check_same(runner.manifest, _rows(changed, [watched]), wanted, f"with {what} beside it", SAME_IN_SHAPE)
+                company = f"with {what} next to it"
+                _check_same(runner.manifest, _rows(changed, [watched]), wanted, company, SAME_IN_SHAPE)
         _check_shapes(runner, inputs[:, :NUM_STEPS_OF_LARGE], states)
 
 
@@ -121,7 +122,7 @@ def check_states_carry(runner: Runner, probes: Sequence[Probe]) -> None:
         difference = max(largest_difference(one, other) for one, other in zip(by_step, whole, strict=True))
         if not difference <= SAME_TO_ROUNDING:
             raise ModelRejected(
-                f"step by step the graph answers otherwise than in one run, by {difference:.2g}: its "
+                f"step by step the graph answers differently from one run, by {difference:.2g}: its "
                 "states do not carry all that its output depends on"
             )
 

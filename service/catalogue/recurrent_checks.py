@@ -241,8 +241,8 @@ def check_promise(runner: Runner, probes: list[Probe], directory: Path) -> Promi
     if not holds(runner, probes):
         raise ModelRejected(
             f"{directory / MANIFEST_FILE}: promise: it says {str(stated)!r}, and so run the graph rounds a row "
-            "otherwise than by itself: live numbers would differ from offline ones in their last bits. Export it "
-            "again, or take 'promise' out to have it found"
+            "differently from how it does by itself: live numbers would differ from offline ones in their last bits. "
+            "Export it again, or take 'promise' out to have it found"
         )
     return stated
 

@@ -178,8 +178,8 @@ def _check_promise(runner: SequenceRunner, probes: list[SequenceProbe], director
     if not sequence_promise_holds(runner, probes):
         raise ModelRejected(
             f"{directory / MANIFEST_FILE}: promise: it says {str(stated)!r}, and so run the graph rounds a sequence "
-            "otherwise than by itself: live numbers would differ from offline ones in their last bits. Export it "
-            "again, or take 'promise' out to have it found"
+            "differently from how it does by itself: live numbers would differ from offline ones in their last bits. "
+            "Export it again, or take 'promise' out to have it found"
         )
     return stated
 

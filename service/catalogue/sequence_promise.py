@@ -103,7 +103,7 @@ def check_sequences_are_their_own(runner: SequenceRunner, probes: Sequence[Seque
         wanted: NDArray[Any] | None = None
         for what, made in _beside_others(runner, probes, watched, generator):
             wanted = made if wanted is None else wanted
-            _check_close(runner, made, wanted, f"with {what} beside it", SAME_IN_SHAPE)
+            _check_close(runner, made, wanted, f"with {what} next to it", SAME_IN_SHAPE)
         if wanted is not None and not _is_far_from_zero(runner, probe):
             _check_close(runner, run_alone(runner, *probe), wanted, "alone and among others", SAME_TO_ROUNDING)
 
@@ -122,7 +122,7 @@ def _check_heeded(runner: SequenceRunner, made: NDArray[Any], wanted: NDArray[An
     difference = _difference(runner, made, wanted)
     if not difference <= SAME_TO_ROUNDING:
         raise ModelRejected(
-            f"a sequence's answer depends on its padding: {what}, it changes by {difference:.2g}. What stands at and "
+            f"a sequence's answer depends on its padding: {what}, it changes by {difference:.2g}. The content at and "
             "beyond its length must not matter: pack the sequences, and mask means, maxima and attention over the "
             "steps by the lengths"
         )

@@ -99,7 +99,7 @@ class Verdicts:
         if known not in (None, digest):
             raise ModelRejected(
                 f"{directory}: other workers serve this version from the files that were there before; give the new "
-                "ones a version of their own, or start the server anew"
+                "ones a version of their own, or restart the server"
             )
 
     def end_child(self) -> None:

@@ -134,7 +134,7 @@ def _of_file(file: ConfigurationFile, faults: list[str]) -> Iterable[GivenValue]
     for name, value in file.members.items():
         place = file.place_of(name)
         if isinstance(value, dict):
-            faults.append(f"{place}: {_plain(name)} is a table; settings stand in none")
+            faults.append(f"{place}: {_plain(name)} is a table; settings are in none")
         elif name not in NAMES:
             meant = _meant(name.lower().removeprefix(PREFIX.lower()), str)
             faults.append(f"{place}: {_plain(name)} is no setting{meant}")

@@ -77,7 +77,7 @@ class ServerFiles:
         try:
             check_files(self._settings)
         except (OSError, ValueError) as error:
-            logger.error("the server goes on with the certificate that it has: %s", error)
+            logger.error("the server continues with the certificate that it has: %s", error)
             return False
         logger.info("there is a new certificate")
         return True

@@ -248,7 +248,7 @@ class Desk:
 
     def too_late(self) -> DeadlineExceeded:
         """The error of a request past its deadline."""
-        return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to send again")
+        return DeadlineExceeded(f"not answered within {self.deadline_seconds:g} s; with seq it is safe to retry")
 
     def too_slow(self) -> RequestTimeout:
         """The error of a request whose body does not come."""

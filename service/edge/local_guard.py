@@ -46,7 +46,7 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
     if is_guarded(settings) and not is_loopback(host):
         raise ValueError(
             f"--host {host}: others reach this server there, and it has no keys: give it some (--keys FILE, which "
-            "'ostinato keys new' makes), or let in whoever comes (--open)"
+            "'ostinato keys new' makes), or let in anyone who comes (--open)"
         )
 
 

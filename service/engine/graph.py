@@ -53,7 +53,7 @@ class Graph:
         self._constants = {part.name: part.array() for part in constants if part.name in taken}
         inputs = inputs | {part.name: (part.dtype, part.array().shape) for part in constants if part.name in taken}
         if missing := taken - set(inputs):
-            raise ModelRejected(f"{path}: the graph wants inputs that the manifest does not name: {sorted(missing)}")
+            raise ModelRejected(f"{path}: the graph needs inputs that the manifest does not name: {sorted(missing)}")
         for role, nodes, parts in (("input", graph_inputs, inputs), ("output", graph_outputs, outputs)):
             by_name = {node.name: node for node in nodes}
             for name, (dtype, shape) in parts.items():

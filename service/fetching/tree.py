@@ -203,5 +203,5 @@ def check_sum(found: str, wanted: str, shown: str) -> None:
     if wanted and found != wanted:
         raise FetchFailed(
             f"{shown}: its SHA-256 is {found} and not {wanted}; it was changed, or cut short on the way: fetch it "
-            "again, or ask whoever gave you the checksum"
+            "again, or ask the person who gave you the checksum"
         )

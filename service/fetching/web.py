@@ -19,7 +19,7 @@ from ostinato.service.fetching.watch import HeadWatch, paced
 SECONDS = 60.0
 """For a connection, and without a byte."""
 TRANSIENT = (429, 502, 503, 504)
-"""What a server answers that may answer otherwise soon."""
+"""What a server answers that may answer differently soon."""
 
 AskedHeaders = Callable[[], Mapping[str, str]]
 """What a request carries, as it is at its moment."""

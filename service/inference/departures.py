@@ -115,9 +115,9 @@ class Departures:
             check_takes_the_same(manifest, target.manifest)
         elif leaving.sessions == "refuse" and await Evacuation(self._sessions, engine).has_any():
             raise VersionInUse(
-                f"sessions run {manifest.name}/{manifest.version}: say what becomes of them ('sessions': 'close', "
-                "'migrate' with the 'version' that they go on by, or 'keep', which has them wait in the store until it "
-                "is loaded again)"
+                f"sessions run {manifest.name}/{manifest.version}: say what to do with them ('sessions': 'close', "
+                "'migrate' with the 'version' that they continue with, or 'keep', by which they wait in the store "
+                "until it is loaded again)"
             )
         elif (
             leaving.sessions == "keep"

@@ -93,8 +93,8 @@ class Evacuation:
             if self._target is None:
                 raise
             raise InvalidInput(
-                f"session {session_id!r} cannot go on by version {self._target.manifest.version!r}, and {count} do: "
-                f"{error}",
+                f"session {session_id!r} cannot continue with version {self._target.manifest.version!r}, and "
+                f"{count} do: {error}",
                 field="sessions",
             ) from error
 

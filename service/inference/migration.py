@@ -111,8 +111,8 @@ def check_takes_the_same(former: Manifest, manifest: Manifest) -> None:
     """
     if why := misfit(former, manifest):
         raise InvalidInput(
-            f"version {manifest.version!r} takes other steps than {former.version!r}, so no session can go on by it: "
-            f"it has {why}",
+            f"version {manifest.version!r} takes other steps than {former.version!r}, so no session can continue with "
+            f"it: it has {why}",
             field="version",
         )
 

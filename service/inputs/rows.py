@@ -50,7 +50,7 @@ def to_rows(given: Any, layout: RowLayout[Input], field: str) -> NDArray[Any]:
     """
     if isinstance(given, ReadRows):
         if given.parts != layout.parts:
-            raise InvalidInput("the session is of a version that takes other inputs by now; send it again", field)
+            raise InvalidInput("the session is of a version that takes other inputs by now; retry", field)
         return given.rows
     if layout.is_single:
         return _to_tensor(given, layout.parts[0], field)

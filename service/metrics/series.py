@@ -48,7 +48,7 @@ class Metrics:
         self.seq_conflicts = counter(
             "seq_conflicts_total", "Chunks refused because seq was not the session's step count.", *_MODEL
         )
-        self.duplicates = counter("duplicates_total", "Chunks sent again and answered from memory.", *_MODEL)
+        self.duplicates = counter("duplicates_total", "Chunks retried and answered from memory.", *_MODEL)
         self.run_failures = counter(
             "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
         )

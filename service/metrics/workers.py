@@ -258,7 +258,7 @@ def tell_restarts(place: Path, restarts: Mapping[str, int]) -> None:
         draft.write_bytes(encode({"worker_restarts_total": numbers}))
         draft.replace(folder / _PARENT)
     except OSError as error:
-        logger.warning("the workers cannot be told that one was started anew: %s", error)
+        logger.warning("the workers cannot be told that one was restarted: %s", error)
 
 
 def _make(folder: Path) -> None:

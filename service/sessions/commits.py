@@ -154,7 +154,7 @@ def uncommitted_error(error: BaseException) -> StateStoreUnavailable:
     """The error of rows whose commit has failed with this one."""
     if isinstance(error, StateStoreUnavailable):
         return error
-    unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to send it again")
+    unavailable = StateStoreUnavailable("the store did not commit; with seq it is safe to retry")
     unavailable.__cause__ = error
     return unavailable
 
@@ -163,6 +163,4 @@ def outage_error(commit: Commit) -> StateStoreUnavailable:
     """The error of a row of which the store does not know whether it was committed."""
     if commit.trouble is None:
         return StateStoreUnavailable(_OVERTAKEN)
-    return StateStoreUnavailable(
-        f"{commit.trouble}; it may or may not have been applied; with seq it is safe to send it again"
-    )
+    return StateStoreUnavailable(f"{commit.trouble}; it may or may not have been applied; with seq it is safe to retry")

@@ -19,7 +19,7 @@ class Judgement(Enum):
     """What becomes of a chunk."""
 
     APPLY = "it is next"
-    ANSWER_AGAIN = "it was applied last, and is sent again unchanged"
+    ANSWER_AGAIN = "it was applied last, and is retried unchanged"
     REFUSE = "it is neither"
 
 

@@ -10,7 +10,7 @@ _PLACES = 0xFF
 """The bits by which a place is told; those of the CPU are none, whose records are as they ever were."""
 
 ELSEWHERE = (
-    "sessions of %s/%s go on here from states that were made on another device, or at another shape: rounded "
+    "sessions of %s/%s continue here from states that were made on another device, or at another shape: rounded "
     "otherwise, their answers may differ from those of one offline run in their last bits from now on"
 )
 

@@ -207,9 +207,9 @@ def test_weights_of_another_float_are_exported_in_float32_and_it_is_said_what_th
 
 
 def test_a_network_that_is_not_recurrent_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="cut into chunks the network answers otherwise"):
+    with pytest.raises(ExportError, match="cut into chunks the network answers differently"):
         export(Forgetful(), amounts(), tmp_path)
-    with pytest.raises(ExportError, match="answers otherwise step by step"):
+    with pytest.raises(ExportError, match="answers differently step by step"):
         export(Forgetful(), amounts(), tmp_path, step_by_step=True)
 
 
@@ -220,7 +220,7 @@ def test_a_graph_that_is_another_function_is_refused_and_nothing_is_written(tmp_
 
 
 def test_a_graph_may_differ_by_what_the_network_itself_rounds_off(tmp_path: Path) -> None:
-    # The same sum, rounded otherwise, is off by 2^-15 = 3.1e-5 here and there.
+    # The same sum, rounded differently, is off by 2^-15 = 3.1e-5 here and there.
     parity = export(Offset(), amounts(), tmp_path).proof.parity
     assert 1e-5 < parity.max_difference == 2**-15 < parity.tolerance < 1e-4
 

@@ -191,7 +191,7 @@ def test_a_generator_that_is_not_recurrent_is_refused(tmp_path: Path) -> None:
             scores, *_ = super().forward(codes, h, c)
             return torch.cumsum(scores, dim=1), h, c
 
-    with pytest.raises(ExportError, match="answers otherwise step by step than over a whole sequence"):
+    with pytest.raises(ExportError, match="answers differently step by step than over a whole sequence"):
         export_generator(
             Looking(), tmp_path, name="l", start=START_CODE, stop=STOP_CODE, vocabularies={"target": CHARACTERS}
         )

@@ -63,7 +63,7 @@ class Failing(BothWays):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (BothWays(), r"the network heeds the padding of its sequences.*pack_padded_sequence.*take no lengths"),
+        (BothWays(), r"the network reads the padding of its sequences.*pack_padded_sequence.*take no lengths"),
         (OverTheBatch(), "the sequences of a batch depend on each other"),
         (Failing(), "fails on an input of shape .*ValueError: no such thing"),
         (Infinite(), "plus infinity|NaN"),

@@ -198,7 +198,7 @@ def test_places_that_are_not_filled_must_not_count() -> None:
             return super().decode(previous, states, memory, torch.full_like(lengths, NUM_PLACES))
 
     contract, decoder = inspect(Greedy())
-    with pytest.raises(ExportError, match="after 1 steps, what stands in the memory's places that are not filled"):
+    with pytest.raises(ExportError, match="after 1 steps, the content of the memory's places that are not filled"):
         prove(contract, decoder, contract, StreamingDecoder(contract.module))
 
 

@@ -288,7 +288,7 @@ GRAPHS = (
     DangerousFile("nothing makes it", changed(lambda m: m.graph.node[0].input.append("ghost")), "'ghost', which"),
     DangerousFile("no node makes it", changed(lambda m: m.graph.output.append(value("z"))), "output 'z' is made by no"),
     DangerousFile("made twice", changed(lambda m: m.graph.node.append(m.graph.node[0])), "'y' is made twice"),
-    DangerousFile("input twice", changed(lambda m: m.graph.input.append(value("x"))), "input 'x' stands twice"),
+    DangerousFile("input twice", changed(lambda m: m.graph.input.append(value("x"))), "input 'x' occurs twice"),
     DangerousFile("function of itself", changed(_recursive), "calls itself"),
     DangerousFile(
         "input of words", changed(lambda m: m.graph.input[0].CopyFrom(value("x", ("B",), TensorProto.STRING))), "words"

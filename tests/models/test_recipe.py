@@ -52,7 +52,7 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
         ('cell = "lstm"\n', "", r"network\.cell: Field required"),
         ('cell = "lstm"', 'cell = "lstm"\nlayers = 2', r"network\.layers: is no key of network; did you mean '"),
         ('target = "load"\n', "", r"data\.target: Field required"),
-        ('target = "load"', 'target = ["load", "load"]', r"data: target: a column stands twice"),
+        ('target = "load"', 'target = ["load", "load"]', r"data: target: a column occurs twice"),
         ('time = ["time"]', 'time = ["time"]\nstatic = ["wind"]', r"static: \['wind'\] are features or targets"),
         (
             'time = ["time"]',
@@ -71,7 +71,7 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["sun"]', r"categorical: \['sun'\] are not among"),
         ('time = ["time"]', 'time = ["time"]\ncategorical = ["load"]', r"target: 'load' is categorical"),
         ('time = ["time"]', 'time = ["day", "hour"]', r"time: 'day' and 'hour' tell no time; give one column"),
-        ('["load", "wind"]', '["load", "load"]', r"features: a column stands twice"),
+        ('["load", "wind"]', '["load", "load"]', r"features: a column occurs twice"),
         ("2024-01-04", "2024-02-04", r"validation_from must be earlier than test_from"),
         ('name = "load"', 'name = "../load"', r"name: String should match pattern"),
         ("[data]", "[data", r"recipe\.toml: is not TOML"),

@@ -68,7 +68,7 @@ def test_an_unloaded_version_is_served_by_nobody_until_it_is_loaded_again(tmp_pa
                 step(server, f"v{version}-{number}", 0, 10)
         refused = ostinato(server, "unload", "lstm", "1")
         assert refused.returncode == 1
-        assert "say what becomes of them" in refused.stderr
+        assert "say what to do with them" in refused.stderr
         assert ostinato(server, "default", "lstm", "2").returncode == 0
         assert "the default" in ostinato(server, "unload", "lstm", "2", "--sessions", "close").stderr
         assert ostinato(server, "unload", "lstm", "1", "--sessions", "keep").stdout == "lstm/1 is served no more\n"

@@ -163,7 +163,7 @@ def looks_ahead() -> Refused:
     return (
         Network(),
         amounts(),
-        "cut into chunks it answers otherwise .*convolution 'convolution' sees 3 steps .*carry the 2 steps before x",
+        "cut into chunks it answers differently .*convolution 'convolution' sees 3 steps .*carry the 2 steps before x",
     )
 
 
@@ -178,7 +178,7 @@ def both_directions() -> Refused:
         def forward(self, x, h=None):
             return self.both(x, h)
 
-    return Network(), amounts(), "into chunks it answers otherwise .*is bidirectional.*task 'sequence'"
+    return Network(), amounts(), "into chunks it answers differently .*is bidirectional.*task 'sequence'"
 
 
 def attention_over_the_batch() -> Refused:

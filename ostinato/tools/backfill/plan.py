@@ -205,5 +205,5 @@ def _check_same(begun_with: Mapping[str, Any], now: Mapping[str, Any], folder: P
     if others:
         raise InputError(
             f"{folder}: what was begun there had another {' and another '.join(others)}: --restart throws it away and "
-            "begins anew"
+            "begins from the start"
         )

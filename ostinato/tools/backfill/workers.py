@@ -46,7 +46,7 @@ def make_parts(asked: Backfill, indices: Sequence[int], num_workers: int, done: 
                 done(each.result())
         except BrokenProcessPool as error:
             raise CommandError(
-                "a worker was killed, perhaps for want of memory: the same command goes on behind what is done; "
+                "a worker was killed, perhaps for lack of memory: the same command continues after what is done; "
                 "--workers and --memory make it take less"
             ) from error
         finally:

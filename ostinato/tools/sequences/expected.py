@@ -138,7 +138,7 @@ class RepeatedReference(Reference):
         num_sequences: that are sent again.
     """
 
-    words = "the same steps, sent again alone, gave"
+    words = "the same steps, repeated alone, gave"
 
     def __init__(self, protocol: SequenceProtocol, course: Course, num_sequences: int) -> None:
         self._protocol, self._course = protocol, course
@@ -159,7 +159,7 @@ class RepeatedReference(Reference):
                     break
                 answer = ask(script.requests[turn])
                 if not 200 <= answer.status < 300:
-                    raise CommandError(f"steps that were sent again were refused: {protocol.refusal(answer)}")
+                    raise CommandError(f"repeated steps were refused: {protocol.refusal(answer)}")
                 if end > first:
                     known[first, end] = protocol.read(answer).outputs
             if not self._course.portions[-1].is_last or end < num_steps:

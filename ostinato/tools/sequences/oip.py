@@ -54,7 +54,7 @@ class InputShape(NamedTuple):
             axes, open_axes = axes[1:], [place - 1 for place in open_axes if place]
         if len(open_axes) > 1:
             raise CommandError(
-                f"input {name!r} {tensor['shape']} has more than one axis of any length beside the batch's"
+                f"input {name!r} {tensor['shape']} has more than one axis of any length in addition to the batch's"
             )
         if tensor["datatype"] == BYTES or tensor["datatype"] not in DTYPES:
             raise CommandError(f"input {name!r} is of {tensor['datatype']}; bench draws numbers")

@@ -41,7 +41,7 @@ _WHY: dict[type[OstinatoError], str] = {
     SessionClosed: "it was closed",
     CopyOutdated: "it was closed while this request waited",
 }
-STEP_APPLIED = "the step was applied, and its sequence goes on until this is sent again, with seq"
+STEP_APPLIED = "the step was applied, and its sequence continues until this is retried, with seq"
 FORMER_ENDED = "what was live of the sequence was ended for this START"
 
 
@@ -265,7 +265,7 @@ def _check_is_of(session: LiveSession, step: SequenceStep) -> None:
     version = step.form.options.version
     if version is not None and manifest.version != version:
         raise InvalidInput(
-            f"the sequence runs on version {manifest.version!r}; start it anew to have it on {version!r}", "version"
+            f"the sequence runs on version {manifest.version!r}; start it again to have it on {version!r}", "version"
         )
 
 

@@ -57,7 +57,7 @@ OPERATIONS = (
         names=("model", "alias"),
         tag=ADMINISTRATION,
         summary="Set an alias",
-        description="A name that may stand wherever a version does.",
+        description="A name that can be used wherever a version can.",
         bodies={JSON: schemas.DecisionBody},
         answers=_DECIDED,
         refuses=(*_DECIDES, *BODY),
@@ -143,7 +143,7 @@ OPERATIONS = (
         "202, and who asks again is told what came of it.",
         answers={
             **answer(answers.LoadedVersion, "It is served."),
-            202: Success("It is still being loaded, and will be, whoever waits.", _LOADED),
+            202: Success("It is still being loaded, and will be, whether or not a client waits.", _LOADED),
         },
         refuses=_DECIDES,
     ),
@@ -154,10 +154,10 @@ OPERATIONS = (
         names=("model", "version"),
         tag=ADMINISTRATION,
         summary="Unload a version",
-        description="No session of it begins any more, at any worker, and `sessions` says what becomes of those that "
-        "there are. Then it is served no more, here and by the other workers and replicas within seconds. What is "
-        "refused leaves it as it was. Where it takes longer than a request may, the answer is 504, and it goes on: ask "
-        "for the same again.",
+        description="No session of it begins any more, at any worker, and `sessions` says what becomes of the existing "
+        "ones. Then it is no longer served, here and by the other workers and replicas within seconds. A refused "
+        "request leaves it as it was. Where it takes longer than a request may, the answer is 504, and it continues: "
+        "repeat the request.",
         bodies={JSON: schemas.UnloadBody},
         answers=answer(answers.UnloadedVersion, "It is served no more."),
         refuses=(*_DECIDES, *BODY, errors.VersionInUse),

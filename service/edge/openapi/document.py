@@ -42,15 +42,15 @@ TAGS = {
     oip.OIP: "What Triton, KServe and their clients speak, with the sequence and binary-tensor extensions.",
     oip.OIP_REFUSED: "What the protocol has and this server has not; each is refused with a sentence.",
     typed.TYPED: "The same for BentoML's client, with the model or the session in the body.",
-    system.OPERATION: "For who runs the service.",
+    system.OPERATION: "For operators of the service.",
     system.DOCUMENTS: "What you read.",
 }
 ABOUT = """Recurrent sequence models with their state held on the server, in sessions. What a live session answered \
 is, to the bit, what the model answers offline.
 
-What is refused is told by a problem document (RFC 9457), with a sentence and a machine's word, `code`; \
+A refusal is a problem document (RFC 9457), with a message and a machine's word, `code`; \
 under `/v2` by `{"error": ...}`. A path's other methods are answered 405, with `Allow`. What has `Retry-After` may be \
-sent again; a chunk only with `seq`.
+retried; a chunk only with `seq`.
 
 Bodies may come in gzip, zstd or deflate (`Content-Encoding`), and answers leave in them (`Accept-Encoding`). \
 Each answer has an `X-Request-ID`, the request's own or one that was made for it."""

@@ -31,10 +31,10 @@ EVENTS_TOLD = (
     "(`GeneratedOutputs`) at the end; or `error` (`ProblemDetails`), the last."
 )
 _CHUNK_TOLD = (
-    "A chunk is one or more steps. With `seq`, the number of steps that the session has by the client's count, it may "
-    "be sent again until it is answered, and is applied once; without, it must not be sent again. So may one with "
-    "`at`, which a model with a time takes in its place: RFC 3339, of the first step or of each. Steps that lie "
-    "between are filled in as missing (`filled`), and inputs may lack what a calendar tells."
+    "A chunk is one or more steps. With `seq`, the number of steps that the session has by the client's count, it "
+    "may be retried until it is answered, and is applied once; without, it must not be retried. One with `at`, which a "
+    "model with a time takes in its place, may be retried, too: RFC 3339, of the first step or of each. Steps that "
+    "are between are filled in as missing (`filled`), and inputs may lack what a calendar gives."
 )
 _STREAM_TOLD = """A WebSocket on which any number of sessions are stepped; a client of HTTP is answered 426.
 
@@ -113,7 +113,7 @@ OPERATIONS = (
         summary="Forecast many sessions",
         description="One forecast of each of many sessions of one model. Rows are independent: what is wrong with one "
         "is told in `errors`. In Arrow: an IPC stream with the column `session_id`, and the options in the query; the "
-        "answer has `session_id`, `outputs`, what was asked for beside them, `code` and `detail`.",
+        "answer has `session_id`, `outputs`, what was asked for in addition, `code` and `detail`.",
         query=forecast_bodies.ForecastManyQuery,
         bodies={JSON: forecast_bodies.ForecastManyBody, ARROW: BINARY},
         answers={200: Success("The forecasts, row by row.", {JSON: forecast_schemas.ForecastColumns, ARROW: BINARY})},
@@ -264,7 +264,8 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Migrate a session to another version",
         description="The version runs the steps that the session keeps (`keep_inputs` of the manifest) from the "
-        "initial state, and the session goes on by it. It answers how far apart the two versions' last outputs are.",
+        "initial state, and the session continues with it. It answers how far apart the two versions' last outputs "
+        "are.",
         bodies={JSON: schemas.MigrateBody},
         answers=answer(answers.MigratedSession, "The session, and the two outputs."),
         refuses=(*ROUTED, *SESSION, *BODY, *WORK, *MODEL),

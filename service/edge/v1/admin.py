@@ -138,13 +138,14 @@ class AdminRoutes:
         target = ""
         if body.sessions == "migrate":
             if body.version is None or body.version == version:
-                raise InvalidInput("say by which other version they go on", field="version")
+                raise InvalidInput("say with which other version they continue", field="version")
             target = await self._served(model, body.version)
         unload = self._departures.begin(model, version, Leaving(body.sessions, target))
         await asyncio.wait([unload], timeout=self._patience_seconds)
         if not unload.done():
             raise DeadlineExceeded(
-                f"{model}/{version} is being unloaded, and that goes on: no session of it begins any more; ask again"
+                f"{model}/{version} is being unloaded, and that continues: no session of it begins any more; repeat "
+                "the request"
             )
         self._departures.forget(model, version)
         content = {"model": model, "version": version, "status": "unloaded", "sessions": unload.result()}

@@ -131,7 +131,7 @@ def _elsewhere(made_on: str, here: str) -> dict[str, str]:
         return {}
     # What another wrote is cut, and all else of it is JSON's to escape.
     places = f"made on {made_on[:MAX_PLACE] or CPU}, and run from here by {here or CPU}"
-    return {"bits_may_differ": f"{places}: rounded otherwise, so answers may differ in their last bits"}
+    return {"bits_may_differ": f"{places}: rounded differently, so answers may differ in their last bits"}
 
 
 def session_content(facts: Facts) -> dict[str, Any]:

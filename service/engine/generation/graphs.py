@@ -17,7 +17,7 @@ from ostinato.service.engine.graph import Graph, TensorTypes
 from ostinato.service.errors import RunFailed
 
 LEAST_ENCODED_STEPS = 8
-"""Sources are padded to this at least: a matrix of one row is rounded otherwise than a row of many."""
+"""Sources are padded to this at least: a matrix of one row is rounded differently than a row of many."""
 LEAST_SOURCE_STEPS = 16
 """What lanes attend to has this many steps at least, so that most sources share the decoder's runs."""
 

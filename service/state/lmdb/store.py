@@ -291,7 +291,7 @@ class LmdbStore(DurableStore):
 
     async def _synced(self, value: Value) -> Value:
         """``value``, when all that was appended until now is on the disk."""
-        with self._translated("it may or may not have been applied; with seq it is safe to send it again"):
+        with self._translated("it may or may not have been applied; with seq it is safe to retry"):
             await self._group_sync.wait()
         return value
 

@@ -309,7 +309,7 @@ def _translated(*, is_write: bool = False) -> Iterator[None]:
     except AnswerLost as error:
         if is_write:
             raise StateStoreUnavailable(
-                f"{error}; it may or may not have been applied; with seq it is safe to send it again"
+                f"{error}; it may or may not have been applied; with seq it is safe to retry"
             ) from error
         raise StateStoreUnavailable(f"{error}; {StateStoreUnavailable.NOTHING}") from error
     except RedisError as error:

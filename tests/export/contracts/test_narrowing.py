@@ -67,7 +67,7 @@ def test_a_network_that_runs_as_it_is_stays_the_same_object() -> None:
 def test_a_network_that_needs_float64_is_refused() -> None:
     network = Doubles(scale=1e6)  # float32 has steps of 0.06 there
     contract = inspect_module(in_float32(network), amounts())
-    with pytest.raises(ExportError, match=r"in float32 it answers otherwise by .*, over 0\.0001: scale"):
+    with pytest.raises(ExportError, match=r"in float32 it answers differently by .*, over 0\.0001: scale"):
         check_float32(network, contract)
 
 

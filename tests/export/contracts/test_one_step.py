@@ -46,8 +46,8 @@ def test_pixels_of_16_bits_are_rounded_as_the_largest_of_them_is(error: float) -
 
 @pytest.mark.parametrize(("most", "error"), [(1.0, 0.0078125), (255.0, 0.05), (65535.0, 40.0)])
 def test_what_is_off_by_more_than_rounding_is_no_recurrence(most: float, error: float) -> None:
-    with pytest.raises(ExportError, match="answers otherwise step by step"):
+    with pytest.raises(ExportError, match="answers differently step by step"):
         one_step(contract(most, error))
     network = contract(most, error)
-    with pytest.raises(ExportError, match="cut into chunks the network answers otherwise"):
+    with pytest.raises(ExportError, match="cut into chunks the network answers differently"):
         prove(network, network)

@@ -83,7 +83,7 @@ def test_a_module_whose_first_window_is_a_whole_one_is_given_its_windows() -> No
     ("part", "why"),
     [
         (STEPS.model_copy(update={"shape": ("B", 2)}), "no 'T' in its shape"),
-        (STEPS.model_copy(update={"shape": ("B", 2, "T")}), "stands before all sizes"),
+        (STEPS.model_copy(update={"shape": ("B", 2, "T")}), "comes before all sizes"),
     ],
 )
 def test_what_is_no_input_of_steps_has_no_windows(part: Input, why: str) -> None:

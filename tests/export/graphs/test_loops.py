@@ -121,7 +121,7 @@ def test_a_loop_that_carries_more_than_its_states_is_refused(tmp_path: Path) -> 
         def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             return super().forward(x, torch.zeros_like(h))
 
-    with pytest.raises(ExportError, match="Begins answers otherwise step by step than over a whole sequence"):
+    with pytest.raises(ExportError, match="Begins answers differently step by step than over a whole sequence"):
         graph_of(inspect_module(Begins(), amounts()), tmp_path)
 
 

@@ -84,7 +84,7 @@ def test_nan_comes_out_of_a_graph_where_it_comes_out_of_the_network(contract: Co
 
 
 def test_a_row_with_nan_does_not_touch_the_rows_next_to_it(contract: Contract, graph: StepGraph) -> None:
-    # Among as many rows: a logarithm alone is rounded otherwise than in company.
+    # Among as many rows: a logarithm alone is rounded differently than in company.
     sound, _ = run(graph, contract, (3.0, 2.0), (1.0, 2.0), (2.0, 3.0))
     together, _ = run(graph, contract, (-1.0, 2.0), (1.0, 2.0), (0.0, 0.0))
     assert np.isnan(together[[0, 2]]).any(axis=(1, 2)).all()

@@ -53,7 +53,7 @@ def test_no_file_allows_more_than_a_thousandth() -> None:
 
 
 class Summed(nn.Module):
-    """A running sum; alone, a row is rounded otherwise by so much."""
+    """A running sum; alone, a row is rounded differently by so much."""
 
     def __init__(self, off: float) -> None:
         super().__init__()

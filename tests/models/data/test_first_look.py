@@ -92,7 +92,7 @@ def test_times_that_no_step_fits_are_taken_as_steps(tmp_path: Path) -> None:
             ["03/04/2024 17:00,1"] * 20,
             "'Datum' would, but 03/04/2024 17:00 is not a time: it may be 2024-04-03",
         ),
-        ("when,level,level", [f"{day},1,2" for day in days()], "level: stands twice in the header"),
+        ("when,level,level", [f"{day},1,2" for day in days()], "level: occurs twice in the header"),
         ("", [], "is empty"),
         ("time,level", [], "has no row below its header"),
         ("when,level", [f"{day},1" for day in days()] + [",1"], "line 122, column 'when': the row has no time"),

@@ -41,7 +41,7 @@ def test_without_a_repository_it_needs_no_graph(server: ServerProcess, run_comma
     result = run_command("bench", "-m", "loads", "--url", server.url, "--sessions", 1, "--seconds", 0.2)
     assert result.exit_code == 0, result.output
     assert "onnxruntime" not in result.output
-    assert "equal those to the same steps sent again alone, to the bit" in result.output
+    assert "equal those to the same steps repeated alone, to the bit" in result.output
     assert live_sessions(server) == 0
 
 
@@ -157,7 +157,7 @@ def test_a_server_that_swaps_the_states_of_its_sequences_is_caught(run_command: 
         result = run_command("bench", *sizes)
         unchecked = run_command("bench", *sizes, "--no-check")
     assert result.exit_code == 1
-    assert re.search(r"after \d+ steps a sequence answered .*; the same steps, sent again alone, gave", result.stderr)
+    assert re.search(r"after \d+ steps a sequence answered .*; the same steps, repeated alone, gave", result.stderr)
     assert unchecked.exit_code == 0
 
 

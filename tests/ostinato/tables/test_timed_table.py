@@ -114,7 +114,7 @@ MIXED_NIGHT = [
         ),
         (
             every(HOUR, [0, 1, 2, 3, 1, 4]),
-            r"line 6: 2024-06-03T01:00:00 does not come after line 3, where the same time stands",
+            r"line 6: 2024-06-03T01:00:00 does not come after line 3, which has the same time",
         ),
         (
             every(HOUR, [0, 1, 4, 5, 2, 3]),
@@ -131,7 +131,7 @@ MIXED_NIGHT = [
         (every(HOUR, [3, 2, 1, 0]), r"line 3: .* from the newest to the oldest"),
         (
             BY_TOWN,
-            r"line 6: 2024-06-03T00:00:00 stands in line 2, too, .* 2 series, told apart by column 'town' "
+            r"line 6: 2024-06-03T00:00:00 is in line 2, too, .* 2 series, told apart by column 'town' "
             r"\('Oslo', 'Rome'\)",
         ),
         (

@@ -132,7 +132,7 @@ INPUT = MANIFEST.inputs[0].model_dump()
         ({"feedback": {"total": "x"}}, "do not forecast"),
         ({"outputs": [{**OUTPUT, "delay": 2}]}, "has a delay"),
         ({"inputs": [{**INPUT, "shape": ["B", 1]}]}, "needs a 'T'"),
-        ({"inputs": [{**INPUT, "shape": ["B", 1, "T"]}]}, "stands before all sizes"),
+        ({"inputs": [{**INPUT, "shape": ["B", 1, "T"]}]}, "comes before all sizes"),
         ({"outputs": [{**OUTPUT, "shape": ["B", 1], "per_frame": 2}]}, "needs a 'T'"),
         ({"outputs": [{**OUTPUT, "per_frame": 2}], "framing": None}, "there is no framing"),
         ({"outputs": [{**OUTPUT, "shape": ["B", "T", 1]}]}, "a graph of one frame gives one row"),

@@ -189,7 +189,7 @@ def test_a_version_leaves_in_one_way_which_can_be_taken_back() -> None:
 
 def test_no_sessions_go_on_by_a_version_that_leaves_nor_does_one_leave_by_which_they_do() -> None:
     leaving = Decisions().with_leaving("m", "1", Leaving("migrate", "2"))
-    with pytest.raises(InvalidInput, match="go on by version '2'"):
+    with pytest.raises(InvalidInput, match="continue with version '2'"):
         leaving.with_leaving("m", "2", Leaving("migrate", "3"))
     with pytest.raises(UnknownModel, match="'1' is being unloaded"):
         leaving.with_leaving("m", "3", Leaving("migrate", "1"))

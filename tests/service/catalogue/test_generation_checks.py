@@ -107,7 +107,8 @@ def test_a_promise_that_does_not_hold_is_rejected(tmp_path: Path) -> None:
 def test_rows_that_depend_on_each_other_are_rejected_whatever_the_manifest_says(
     promise: Promise | None, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelRejected, match=r"the rows of a batch depend on each other: with others beside it, 0\[0\]"):
+    depends = r"the rows of a batch depend on each other: with others next to it, 0\[0\]"
+    with pytest.raises(ModelRejected, match=depends):
         load(write_generator(tmp_path, BY_MEAN, promise))
 
 

@@ -91,7 +91,7 @@ def test_a_graph_whose_states_do_not_carry_what_it_needs_is_rejected(tmp_path: P
     network = networks.accumulator()
     (kept,) = (node for node in network.model.graph.node if node.output[0] == "total_n")
     kept.input[1] = "total"  # twice what it was, in place of what was added
-    with pytest.raises(ModelRejected, match="step by step the graph answers otherwise than in one run, by"):
+    with pytest.raises(ModelRejected, match="step by step the graph answers differently from one run, by"):
         load(network, tmp_path, WHOLE_NUMBERS)
 
 

@@ -140,7 +140,7 @@ def test_a_graph_that_onnxruntime_cannot_read_is_rejected(directory: Path) -> No
 def test_a_model_whose_rows_depend_on_each_other_is_rejected(tmp_path: Path) -> None:
     inputs = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
     with pytest.raises(
-        ModelRejected, match=r"model\.onnx: the rows of a batch depend on each other: with .* beside it"
+        ModelRejected, match=r"model\.onnx: the rows of a batch depend on each other: with .* next to it"
     ):
         load_model(networks.batch_mean().write(tmp_path, inputs), Settings())
 

@@ -55,5 +55,5 @@ def test_a_graph_without_an_answer_of_its_own_is_rejected(tmp_path: Path, what: 
 @pytest.mark.parametrize(("what", "stated"), [("steps", ANY), ("rows", ANY), ("place", FIXED_ROWS)])
 def test_a_promise_that_does_not_hold_is_rejected(tmp_path: Path, what: str, stated: Promise) -> None:
     directory = planted(tmp_path, what, promise=stated)
-    with pytest.raises(ModelRejected, match="so run the graph rounds a sequence otherwise than by itself"):
+    with pytest.raises(ModelRejected, match="so run the graph rounds a sequence differently from how it does"):
         load_sequence_model(Manifest.read(directory), directory, Settings())

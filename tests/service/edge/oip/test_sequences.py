@@ -541,7 +541,7 @@ async def test_a_store_that_fails_behind_the_last_step_does_not_take_back_that_s
             fail_after(patch, "close_opened", 1 if starts else 0)
             with pytest.raises(StateStoreUnavailable) as refused:
                 await service.infer(request)
-        assert str(refused.value).startswith("the step was applied, and its sequence goes on until this is sent again")
+        assert str(refused.value).startswith("the step was applied, and its sequence continues until this is retried")
         assert "nothing was applied" not in str(refused.value)
         assert (await house.sessions.look("sum:5")).steps == (1 if starts else 2)
         assert total(await service.infer(request)) == (5 if starts else 6)

@@ -266,7 +266,7 @@ async def test_records_that_were_made_at_another_shape_go_on_and_the_log_says_it
     for row in range(2):
         answer = await at_four.ledger.step(await at_four.sessions.find(f"s{row}"), inputs[row, 4:])
         np.testing.assert_allclose(answer.outputs, at_four.offline(inputs[row])[4:], atol=1e-6)
-    assert caplog.text.count("sessions of lstm/1 go on here from states that were made on another device") == 1
+    assert caplog.text.count("sessions of lstm/1 continue here from states that were made on another device") == 1
 
 
 async def test_a_row_is_the_same_in_any_place_and_with_any_mates(tmp_path: Path) -> None:

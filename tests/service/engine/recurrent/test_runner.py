@@ -151,7 +151,7 @@ def test_a_graph_that_fails_names_the_model_and_the_shape(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inputs": "audio"}, r"the graph wants inputs that the manifest does not name: \['inputs'\]"),
+        ({"inputs": "audio"}, r"the graph needs inputs that the manifest does not name: \['inputs'\]"),
         ({"dtype": "float64"}, "input 'inputs' is float32 in the graph and float64 in the manifest"),
         ({"shape": ("B", "T", 4), "features": ("a", "b", "c", "d")}, "axis 2 is 3 in the graph and 4 in the manifest"),
         ({"shape": ("B", 3)}, "has 3 axes in the graph and 2 in the manifest"),

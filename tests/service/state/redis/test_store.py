@@ -546,7 +546,8 @@ async def test_a_password_that_was_changed_is_read_again_and_never_told(
 async def test_a_user_of_its_own_needs_the_rights_that_the_manual_names(
     prefix: str | None, own_server: RedisServer, at_end: AtEnd
 ) -> None:
-    (rights,) = re.findall(r"`(~ostinato:\*)` .*and, in words of an ACL, `(\S.*?)`", " ".join(MANUAL.read_text().split()))
+    manual = " ".join(MANUAL.read_text().split())
+    (rights,) = re.findall(r"`(~ostinato:\*)` .*and, in words of an ACL, `(\S.*?)`", manual)
     words = " ".join(rights).replace("ostinato", prefix or "ostinato").split()
     with closing(own_server.client()) as client:
         client.execute_command("ACL", "SETUSER", "me", "on", ">p@ss", *words)
