@@ -77,8 +77,8 @@ def one_step(contract: Contract) -> Contract:
     if not _same_steps(contract, whole, steps):
         raise ExportError(
             f"{name_of(contract.module)} answers differently step by step than over a whole sequence: its states do "
-            "not carry all that its output depends on, so it cannot be served in sessions; return what the steps carry as "
-            "a state, or, where an answer needs the whole sequence, export it with task 'sequence'"
+            "not carry all that its output depends on, so it cannot be served in sessions; return what the steps carry "
+            "as a state, or, where an answer needs the whole sequence, export it with task 'sequence'"
         )
     return short
 

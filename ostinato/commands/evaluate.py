@@ -86,12 +86,12 @@ def evaluate(
 ) -> None:
     """Evaluate a forecaster offline by rolling origins: from many steps of a table it forecasts, and is scored by how
     many steps ahead, next to persistence (the last value seen), the seasonal naive forecast (the value one season
-    before) and ETS (exponential smoothing, fitted anew at each origin; the extra 'evaluate').
+    before) and ETS (exponential smoothing, fitted again at each origin; the extra 'evaluate').
 
     The model's forecasts are those of a live session that was stepped through the rows ahead, to the bit. All forecasts
     are scored over the same values. MASE is the error divided by that of the seasonal naive forecast one season ahead,
     over the rows ahead of the first origin. Where the model answers quantiles, their pinball loss and the share of the
-    values between the lowest and the highest stand beside.
+    values between the lowest and the highest are shown, too.
 
     The rows ahead of the first origin are run and not scored. It is --from; else where the model's test part began,
     if the manifest and the table say when that was; else the last fifth.

@@ -43,8 +43,8 @@ def _serve(
 ) -> None:
     """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.
 
-    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag goes before it, and it
-    goes before the configuration file. docs/configuration.md says more.
+    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag overrides it, and it
+    overrides the configuration file. docs/configuration.md says more.
     On SIGTERM or Ctrl-C it takes no new work, answers what was taken, and ends.
 
     [bold]Examples[/]
@@ -96,7 +96,7 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     """Check the settings and word the server's command.
 
     Args:
-        flags: settings by the names of ``ostinato.service.config``; they go before the environment's.
+        flags: settings by the names of ``ostinato.service.config``; they override the environment's.
         environment: the process's; the server's is a copy with the settings added.
 
     Raises:

@@ -41,7 +41,7 @@ def train(
     and every key that a recipe may have; docs/tables.md says how tables are read.
 
     The run directory gets weights, run.json, and report.html: curves, scores, rivals. After each epoch what has been
-    learned is kept there too: an interrupted training goes on with --resume, to the weights it would have had.
+    learned is kept there too: an interrupted training continues with --resume, to the weights it would have had.
 
     Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
 
