@@ -170,7 +170,7 @@ def _one_step(forecasts: Forecasts, target: str, run: ForecasterRun) -> TargetFo
 
 def _scores(own: TargetForecast, answers: NDArray[Any], truth: Doubles, *, of_itself: bool) -> Doubles:
     """How far readings ``[n, H]`` were from answers ``[n, H, P]``: one step ahead in what the network reaches, and
-    further ahead likewise (``of_itself``) or in the reading's own unit.
+    further ahead in the same way (``of_itself``) or in the reading's own unit.
     """
     points, reaches = own.points(answers), own.reaches(answers)[..., 0, :]
     if not of_itself:

@@ -35,7 +35,7 @@ _OPSET = 17
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A layer of one direction. Gates stand in the order of ``GATES``.
+    """A layer of one direction. Gates are in the order of ``GATES``.
 
     Attributes:
         w: ``[G H, F]``, by which the input is multiplied; r: ``[G H, H]``, by which the state is.
@@ -284,7 +284,7 @@ def write_model(
     *,
     name: str = "network",
 ) -> None:
-    """Write an ONNX file of layers behind each other, ``x [B, T, F]`` to ``y [B, T, O]``, for ``ostinato import``.
+    """Write an ONNX file of layers one after another, ``x [B, T, F]`` to ``y [B, T, O]``, for ``ostinato import``.
 
     Args:
         head: a linear layer behind them: kernel ``[H, O]`` and bias ``[O]``.

@@ -43,7 +43,7 @@ class StepTime:
 @dataclass(frozen=True)
 class Cost:
     """What quantisation costs: differences to the network, ``|graph - network| / max(1, |network|)``, over the golden
-    answers; the standard deviation of these; how far a row changes with what is beside it, which is looked for where
+    answers; the standard deviation of these; how far a row changes with what is next to it, which is looked for where
     rows share a scale; the graph's sizes, in bytes; and times, where runs are shared.
     """
 
@@ -76,7 +76,7 @@ class Cost:
 
 
 def measure_cost(manifest: Manifest, source: Path, folder: Path, option: str) -> Cost:
-    """What the graph in ``folder`` costs over the golden answers in ``source``, beside the graph there.
+    """What the graph in ``folder`` costs over the golden answers in ``source``, next to the graph there.
 
     Args:
         manifest: of the graph, with its promise; where that is ``any``, steps are timed.

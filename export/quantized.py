@@ -218,7 +218,7 @@ def quantize_graph(source: Path, target: Path) -> tuple[str, ...]:
 
 
 def _prepared(source: Path) -> onnx.ModelProto:
-    """The graph of a file with each weight where the quantiser looks for it: computed, and beside the operator that
+    """The graph of a file with each weight where the quantiser looks for it: computed, and next to the operator that
     it is of, in whatever body that is.
     """
     model = ir.load(source)

@@ -4,7 +4,7 @@ A file is loaded as ``python file.py`` would: its folder comes first on ``sys.pa
 it. A file of a package (its folder has an ``__init__.py``) is loaded under its name in the package, so relative imports
 work, too. A dotted name is loaded as ``python -m`` would, the current folder first.
 
-One thing differs: ``__name__`` is the module's own name, so what stands under ``if __name__ == "__main__":`` does not
+One thing differs: ``__name__`` is the module's own name, so what is under ``if __name__ == "__main__":`` does not
 run. While the module is asked for its network, ``sys.modules["__main__"]`` is the module all the same: by that name a
 script's classes are called in what the script saved with ``torch.save``.
 """

@@ -24,7 +24,7 @@ def load_weights(module: nn.Module, path: Path) -> nn.Module:
     """The network itself, with the weights of a file: ``.safetensors``, or what ``torch.save`` wrote of a
     ``state_dict`` or a dict that holds one.
 
-    What stands before all names of the network's, as ``model.`` in Lightning's checkpoints and ``_orig_mod.`` of
+    What is before all names of the network's, as ``model.`` in Lightning's checkpoints and ``_orig_mod.`` of
     ``torch.compile``, is taken off. Nothing in the file is run: ``torch.load`` is called with ``weights_only``.
 
     Raises:

@@ -15,7 +15,7 @@ class Window(nn.Module):
     """A network that is trained on windows of L steps, as a module that is given a step after the other.
 
     Libraries that forecast train on windows (darts' block RNN, neuralforecast, pytorch-forecasting): the network
-    answers from the last L steps, which it begins anew each time. Here these steps are a state, so that it serves
+    answers from the last L steps, which it begins again each time. Here these steps are a state, so that it serves
     sessions: each step is answered as if the window that ends with it had been given, scalers of a window included. It
     costs what L steps do.
 
@@ -26,7 +26,7 @@ class Window(nn.Module):
         num_features: F.
         call: how the module is given a window, where it takes it in another form than by itself:
             ``lambda module, window: module((window, None))``. It gets the module, since an export works on a copy.
-        begin: what stands in a window before its sequence began: the first step, again and again (``"first"``), or
+        begin: what is in a window before its sequence began: the first step, again and again (``"first"``), or
             ``"zeros"``. A scaler finds nothing new in the first.
 
     Raises:

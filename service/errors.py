@@ -11,7 +11,7 @@ They know nothing of HTTP; ``service/edge/problems.py`` holds the one table that
     |- SessionExists              the id asked for is taken
     |- SessionExpired             idle for longer than its time to live
     |- SessionClosed              closed by a client
-    |  `- CopyOutdated            what it was judged by is not the session any more: to be judged anew
+    |  `- CopyOutdated            what it was judged by is not the session any more: to be judged again
     |- TooLarge                   a body, chunk or batch over its limit
     |- UnsupportedMediaType       a body in a format that the route does not read
     |- UnsupportedCoding          a body that is compressed as it cannot be unpacked

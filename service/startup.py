@@ -241,7 +241,7 @@ def begin(settings: Settings, bento: Any = None) -> None:
             sys.stdout.flush()
 
     verdicts = Verdicts.begin(settings)
-    # While the workers import what they need; whoever comes to a version that is being tried waits for that.
+    # While the workers import what they need; anyone who comes to a version that is being tried waits for that.
     threading.Thread(target=verdicts.check_all, name="ostinato-trials", daemon=True).start()
     meters = None if settings.keys is None else memory_of_meters()
     shares = memory_of_shares(settings.workers) if settings.workers > 1 else None

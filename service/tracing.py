@@ -53,7 +53,7 @@ class Tracer:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
-        # What the environment says goes before what is said here.
+        # What the environment says overrides what is said here.
         named = Resource({"service.name": "ostinato", "service.version": ostinato.__version__})
         self._provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -103,7 +103,7 @@ class Tracer:
         """An iteration, as a span within the first request that shared it, with links to all that did and from them.
 
         Args:
-            waits: the requests' spans, and since when their work stood in the line; each gets a span of that wait.
+            waits: the requests' spans, and since when their work was in the line; each gets a span of that wait.
         """
         trace = self._trace
         spans = []

@@ -88,7 +88,7 @@ def answers_whole_sequences(module: nn.Module, named: Collection[str] = ()) -> b
     own to begin with, and takes lengths or reads its sequences both ways.
 
     Args:
-        named: arguments that are inputs or contexts. Beside a state, a mask that is one of them, as of what was
+        named: arguments that are inputs or contexts. Next to a state, a mask that is one of them, as of what was
             measured, tells nothing, nor do lengths or a mask that may be left out: such a module streams.
     """
     module = unwrapped(module)

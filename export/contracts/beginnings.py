@@ -24,7 +24,7 @@ _MOST_SIZES = 8
 def begin_of(module: nn.Module) -> Callable[[int], Any] | None:
     """A module's method for the states of so many sequences that have not begun; None where it has none.
 
-    What it asks for beside their number is given by name: ``device``, ``dtype``.
+    What it asks for in addition to their number is given by name: ``device``, ``dtype``.
     """
     method: Callable[..., Any] | None = next(
         (found for name in BEGINNERS if callable(found := getattr(module, name, None))), None

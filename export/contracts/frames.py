@@ -91,7 +91,7 @@ def _shapes(
             with torch.no_grad():
                 for call, states in _calls(module, parameters, slots, len(tensors)):
                     return [tuple(each.shape) for _, each in flatten(call.ask(module, [*tensors, *states]))[0]]
-        except Exception:  # a user's module may raise anything; whoever needs its answer says so
+        except Exception:  # a user's module may raise anything; anyone who needs its answer says so
             continue
     return []
 

@@ -47,7 +47,7 @@ def prepared(module: nn.Module) -> nn.Module:
             made.set_submodule(path, unwrapped(part))
     for part in list(made.modules()):
         _fix_weights(part)
-    # Layers of torch that keep a list of their weights make it anew when they are moved.
+    # Layers of torch that keep a list of their weights make it again when they are moved.
     made = made.cpu().requires_grad_(False)
     _check_devices(made)
     return made

@@ -103,7 +103,7 @@ def _check_inputs(given: tuple[Input, ...], context: Sequence[Input]) -> None:
 
 
 def _adapted(module: nn.Module, given: tuple[Input, ...], context: tuple[Input, ...]) -> nn.Module:
-    """The module itself where it keeps the contract as it stands, or in an adapter.
+    """The module itself where it keeps the contract as it is, or in an adapter.
 
     Raises:
         ExportError: it does not, and none was found.
@@ -123,7 +123,7 @@ def _adapted(module: nn.Module, given: tuple[Input, ...], context: tuple[Input, 
     except ExportError as error:
         try:
             return adapt(module, given, context)
-        except Exception:  # what it lacks as it stands says more
+        except Exception:  # what it lacks as it is says more
             if error.__cause__ is not None and not isinstance(error.__cause__, TypeError):
                 return module
             raise error from None

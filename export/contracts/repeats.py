@@ -41,7 +41,7 @@ def check_repeats(module: nn.Module, run: Run, what: str = "forward") -> None:
             try:
                 answers.append([tensor.detach().clone() for tensor in run()])
             except ExportError:
-                if not answers:  # it fails by itself: whoever needs its answer says so
+                if not answers:  # it fails by itself: anyone who needs its answer says so
                     return
                 answers.append([])
             kept.append(_kept(module))

@@ -1,6 +1,6 @@
 """The contract of a module that answers whole sequences: ``forward(x, lengths) -> y``, or ``forward(x) -> y``.
 
-There are no states. Several inputs stand in ``forward``'s order or by their names, and so does context, which is the
+There are no states. Several inputs are in ``forward``'s order or by their names, and so does context, which is the
 same in all steps of a sequence; ``arguments.py`` tells what each argument is given.
 """
 

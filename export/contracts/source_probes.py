@@ -21,7 +21,7 @@ PADDED_LENGTHS = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class Sources:
-    """Sources ``[B, S, ...]`` of ``lengths [B]``, drawn to the end: what stands beyond a length is padding.
+    """Sources ``[B, S, ...]`` of ``lengths [B]``, drawn to the end: what is beyond a length is padding.
 
     ``lengths`` is None for sources of a fixed size.
     """

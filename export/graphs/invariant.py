@@ -35,7 +35,7 @@ def make_invariant(model: ir.Model) -> None:
         for node in list(graph):
             _rewrite(graph, node)
     model.opset_imports.pop(PROJECTED.partition("::")[0], None)
-    RemoveUnusedNodesPass()(model)  # and weights that stand in another order now
+    RemoveUnusedNodesPass()(model)  # and weights that are in another order now
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> None:

@@ -14,7 +14,7 @@ _FREE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def rewrite_einsum(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     """Of two tensors as a product of matrices, of more two after two.
 
-    None where nothing is summed, a letter stands twice in one tensor, or the sizes of what is summed are not known.
+    None where nothing is summed, a letter is twice in one tensor, or the sizes of what is summed are not known.
     """
     given = [value for value in node.inputs if value is not None]
     spelled = _spelled_out(node.attributes["equation"].as_string().replace(" ", ""), given)

@@ -68,7 +68,7 @@ def _all_channels(nodes: Nodes, seen: list[ir.Value], weights: NDArray[Any], bia
     """``[B, O, L...]``, by a product of all that the taps see, side by side."""
     rank = weights.ndim
     side_by_side = nodes.op("Concat", *seen, axis=1) if len(seen) > 1 else seen[0]
-    # [O, C, K...] as [K... C, O]: a tap's channels stand together.
+    # [O, C, K...] as [K... C, O]: a tap's channels are together.
     flat = weights.reshape(*weights.shape[:2], -1).transpose(2, 1, 0).reshape(-1, len(weights))
     last = nodes.op("Transpose", side_by_side, perm=[0, *range(2, rank), 1])
     made = nodes.op("MatMul", last, nodes.constant(flat))
@@ -134,7 +134,7 @@ def rewrite_projected(nodes: Nodes, node: ir.Node) -> list[ir.Value]:
     """An LSTM whose hidden state is projected, which ONNX has no operator for, as a ``Scan`` for each direction.
 
     x ``[T, B, F]``, weights ``[D, 4 H, F]``, ``[D, 4 H, P]``, ``[D, 8 H]``, ``[D, P, H]``, lengths int32 ``[B]`` or
-    none, h ``[D, B, P]`` and c ``[D, B, H]``, to the hidden states ``[T, D, B, P]``, h and c. The gates stand as ONNX
+    none, h ``[D, B, P]`` and c ``[D, B, H]``, to the hidden states ``[T, D, B, P]``, h and c. The gates are as ONNX
     has them: input, output, forget, cell.
     """
     x, w, r, b, p, lengths, h, c = node.inputs

@@ -41,7 +41,7 @@ def _turned(rank: int) -> list[int]:
 
 def rewrite_open_product(nodes: Nodes, node: ir.Node) -> list[ir.Value] | None:
     """A product of what the network makes, over an open axis or to one, by one row more: one row alone is computed
-    otherwise than two.
+    differently from two.
     """
     left, right = node.inputs
     if left is None or right is None or left.shape is None or right.shape is None:

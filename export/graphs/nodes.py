@@ -101,7 +101,7 @@ class Nodes:
     def product(self, left: ir.Value, right: ir.Value, *, is_one_column: bool) -> ir.Value:
         """``left [..., M, K] x right [..., K, N]``, as the part of a product that has a row more.
 
-        onnxruntime multiplies one row, or by one column, otherwise than several, unless it knows the right one
+        onnxruntime multiplies one row, or by one column, differently from several, unless it knows the right one
         beforehand; and several matrices by one are rows of one.
         """
         one_more, begin, end = self.integers([0, 1]), self.integers([0]), self.integers([-1])

@@ -1,7 +1,7 @@
 """Inner values of a foreign graph in runs of other batches, lengths and numbers.
 
 Which operators run along the steps, and how the batch is folded into an axis, is not to be read off a graph; it shows
-in runs. A graph is run flat: of each ``If`` the branch that is taken stands in its place.
+in runs. A graph is run flat: of each ``If`` the branch that is taken is in its place.
 """
 
 from __future__ import annotations

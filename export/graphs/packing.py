@@ -1,8 +1,8 @@
 """Packed sequences within ``forward``, traced as what they were packed from: padded rows and their lengths.
 
 What ``pack_padded_sequence`` makes has as many numbers as all rows have steps, which no graph can say. So while a
-module is traced its data stay ``[T, B, ...]``, and go on with the lengths to the recurrent layers, which heed them, and
-to ``pad_packed_sequence``, which gives them back.
+module is traced its data stay ``[T, B, ...]``, and continue with the lengths to the recurrent layers, which heed them,
+and to ``pad_packed_sequence``, which gives them back.
 """
 
 from __future__ import annotations

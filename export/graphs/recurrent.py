@@ -145,7 +145,7 @@ def write_graph(contract: Contract, path: Path, name: str = "step", places: dict
 
     Raises:
         ExportError: an axis is secretly static, torch cannot trace or translate the module, or step by step it answers
-            otherwise than in a loop of its own.
+            differently from in a loop of its own.
     """
     _check_directions(contract)
     signature = Signature.of(contract, name)

@@ -1,7 +1,8 @@
 """Scan and Loop along the steps of a foreign graph, whose carried values begin from a constant, made to take and to
 give them.
 
-What only tells a loop which step it is at, or gathers what each step made, is no state: it begins anew with each piece.
+What only tells a loop which step it is at, or gathers what each step made, is no state: it begins again with each
+piece.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def rewire_concatenation(rewiring: Rewiring, node: ir.Node) -> None:
 
 
 def rewire_running_sum(rewiring: Rewiring, node: ir.Node) -> None:
-    """``CumSum`` along the steps: it goes on from the sum so far.
+    """``CumSum`` along the steps: it continues from the sum so far.
 
     Raises:
         Hindered: it is not known which part of the state is of which row.

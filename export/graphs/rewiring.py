@@ -194,7 +194,7 @@ class Rewiring:
         return row
 
     def placement_of(self, value: ir.Value, sizes: Mapping[int, int]) -> Placement:
-        """How a state lies that has the sizes of a value but for those of some axes.
+        """How a state lies that has the sizes of a value except for those of some axes.
 
         Raises:
             Hindered: it is not known which part of it is of which row.

@@ -1,7 +1,7 @@
 """Recurrent layers with weights in int8, where each row and step of what is multiplied has a scale of its own.
 
 A row is divided by its largest number, so that it becomes whole numbers of -127 to 127; products of whole numbers are
-exact, so nothing in a row's answer comes from what is beside it, and no range has to be known beforehand. Weights have
+exact, so nothing in a row's answer comes from what is next to it, and no range has to be known beforehand. Weights have
 a scale for each column and 7 bits: processors that add pairs of products in 16 bits do not overflow then, and all
 processors have the same sums. Gates stay in float32.
 """

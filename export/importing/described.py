@@ -36,7 +36,7 @@ class Described:
     Attributes:
         finding: what is described.
         given, context: inputs as the manifest has them; with framing those of a step.
-        made: outputs likewise.
+        made: outputs in the same way.
         states: in order; with framing the past of each input behind the others.
     """
 

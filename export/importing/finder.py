@@ -289,7 +289,7 @@ class _Finder:
     def _rewired(self, found: Finding) -> Finding:
         """The same of the graph with states for what it begins anew in each run."""
         layout, framing = found.layout, self._hints.framing
-        if framing is not None and framing.window > framing.hop:  # each window begins anew, as in the file
+        if framing is not None and framing.window > framing.hop:  # each window begins again, as in the file
             whole = (
                 f"nothing but steps of windows is carried: say --framing {framing.window}:{framing.hop}, without full"
             )

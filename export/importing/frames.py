@@ -72,4 +72,4 @@ def fixed_steps(found: Finding) -> int:
     if not isinstance(size, int) or size < _LEAST_STEPS:
         return 0
     takes = [found.survey.takes(found.layout, axis, 2 * max(int(roles[axis]) for roles in wide)) for axis in (1, 2)]
-    return 0 if takes == [False, True] else size  # what stands behind the steps is tied to weights
+    return 0 if takes == [False, True] else size  # what is behind the steps is tied to weights

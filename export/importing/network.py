@@ -23,7 +23,7 @@ class ForeignNetwork:
     Args:
         session: an ``InferenceSession`` of the file.
         roles, made: of each input and output in order, states behind the others, its axes in the file.
-        rows: that the graph takes; None = any number. Else each row is run by itself, beside copies of it.
+        rows: that the graph takes; None = any number. Else each row is run by itself, next to copies of it.
         constants: what is the same in each run.
         lengths: inputs for how many steps there are.
         begun: states that are not carried, their axes, and the row that each sequence begins with.

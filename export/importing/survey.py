@@ -114,7 +114,7 @@ class Survey:
         """Run the graph in the sizes that a layout says.
 
         Raises:
-            Unfit: it does not run, or does otherwise than a layout says.
+            Unfit: it does not run, or differently from what a layout says.
         """
         made, notes = self._roles_of_outputs(layout)
         for given, output in self._states.items():

@@ -1,6 +1,6 @@
 """TritonModel: a version of a model in a repository of Triton, and what ``import_graph`` has to be told of it.
 
-A repository is ``<model>/config.pbtxt`` and ``<model>/<version>/model.onnx``; what a state begins with may stand in
+A repository is ``<model>/config.pbtxt`` and ``<model>/<version>/model.onnx``; what a state begins with may be in
 ``<model>/initial_state/``. Source: Triton's user guide, "Model Repository" and "Implicit State Management".
 """
 

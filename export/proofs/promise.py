@@ -47,7 +47,7 @@ def recurrent_promise(contract: Contract, path: Path, *, may_be_any: bool) -> Pr
 
 
 def check_module_rows(contract: Contract) -> None:
-    """Refuse a module whose rows are not their own, where it shows before there is a graph: the first beside others.
+    """Refuse a module whose rows are not their own, where it shows before there is a graph: the first next to others.
 
     Raises:
         ExportError: its answer is another there.

@@ -84,8 +84,8 @@ def encoder_decoder_rounding(
 class OwnRounding(NamedTuple):
     """How a recurrent network rounds, over sequences as wide and as long as the proof's.
 
-    ``tolerance``: what its graph may differ by. ``carried_steps``: after so many steps graph and network are to go on
-    from the same states, 0 = never. ``note``: why, where they are.
+    ``tolerance``: what its graph may differ by. ``carried_steps``: after so many steps graph and network are to
+    continue from the same states, 0 = never. ``note``: why, where they are.
     """
 
     tolerance: float

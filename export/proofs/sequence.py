@@ -219,7 +219,7 @@ def check_sequences_of_network(contract: SequenceContract) -> None:
         return
     for each, context, wanted in zip(rows[1:], contexts[1:], alone[1:], strict=True):
         for padding in (0.0, 3.0):
-            # One that fills the batch stands above, for networks that ask packed sequences how long they are.
+            # One that fills the batch is above, for networks that ask packed sequences how long they are.
             made = contract.answer([rows[0], each], [contexts[0], context], padding=padding)[1]
             _check_same(contract, made, wanted, "padded")
     for made, wanted in zip(contract.answer(rows, contexts), alone, strict=True):

@@ -56,7 +56,7 @@ def write_from(
 
     Args:
         fed: what stands for the step before each step, ``[B, N, ...]``; where None, numbers are fed back.
-        noise: puts noise into the memory where the sources' padding stands: it must not matter.
+        noise: puts noise into the memory where the sources' padding is: it must not matter.
     """
     memory, states = network.encode(sources.source, sources.lengths)
     kept = memory

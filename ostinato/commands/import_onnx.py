@@ -142,7 +142,8 @@ def import_(
 def _import_repository(
     console: Console, source: Path, repository: Path, name: str, version: str, *, yes: bool, **options: Any
 ) -> None:
-    """Import the models of a repository of Triton, each in a fork. One that cannot be is reported, and the others continue.
+    """Import the models of a repository of Triton, each in a fork. One that cannot be is reported, and the others
+    continue.
 
     Raises:
         Exit: one that could have been failed, or there was none.

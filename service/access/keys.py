@@ -25,7 +25,7 @@ class Keys:
         shared: what workers leave to each other, which is read where the file cannot be.
 
     Attributes:
-        generation: one more with each change, so that whoever keeps a key knows when it is not one any more.
+        generation: one more with each change, so that anyone who keeps a key knows when it is not one any more.
         trouble: why the file's newest content is not in effect; None = it is.
 
     Raises:

@@ -22,11 +22,11 @@ class CalibratedTarget(Part):
 
     ``name``: of the input feature that is forecast.
     ``scores``: of the levels, how far readings were from the forecast one step ahead: what a session begins from.
-    ``changes``: of each lag and the levels, how far they were from the reading so many steps before: likewise.
+    ``changes``: of each lag and the levels, how far they were from the reading so many steps before: in the same way.
     ``scales``: at each step ahead and of each level, how many times as far as what is tracked for it
     (``Calibration.basis``) readings were from the forecast.
-    ``most_repeats``: how often in a row the same number was read, but for a few readings; one that comes more often is
-    told as an anomaly, as of a sensor that is stuck. 0 = it is not looked at.
+    ``most_repeats``: how often in a row the same number was read, except for a few readings; one that comes more often
+    is told as an anomaly, as of a sensor that is stuck. 0 = it is not looked at.
     """
 
     name: str
@@ -87,11 +87,11 @@ class Calibration(Part):
     Of each target and level a session tracks a number that the share ``level`` of the scores is at or below: at each
     reading it is multiplied by ``raises`` where the score was above it, and else by ``lowers`` (adaptive conformal
     inference, Gibbs and Candes, 2021; quantile tracking, Angelopoulos, Candes and Tibshirani, 2023, here by factors, so
-    that it fits any unit). They stand here as numbers, so that no library's logarithm has a say in them.
+    that it fits any unit). They are here as numbers, so that no library's logarithm has a say in them.
 
     ``levels``: rising.
     ``lags``: rising. Of a forecast that is fed back, what it is off by several steps ahead is known only then, and to
-    whoever made it; how far readings move in so many steps is known to the session, and rises and falls with it.
+    anyone who made it; how far readings move in so many steps is known to the session, and rises and falls with it.
     Without lags all follows from what forecasts one step ahead were off by.
     ``least``, ``most``: parts, or multiples, of a target's ``scores`` below and above which it does not go.
     """

@@ -25,14 +25,14 @@ class Framing(Part):
     """How steps become frames: a model with it is sent steps (samples), and its graph takes a frame of them at a time.
 
     What the network sees is a window, the last ``window`` steps, each time that ``hop`` steps are new. How the first
-    window begins: with ``zeros`` it ends after ``hop`` steps, and zeros stand before the first; ``full`` = it is there
+    window begins: with ``zeros`` it ends after ``hop`` steps, and zeros are before the first; ``full`` = it is there
     when ``window`` steps are.
 
     A frame is what the graph is given, ``size`` steps. With ``zeros`` these are the ``hop`` new ones: the graph carries
     the past of its window as one of its states, and looks at the end of a frame where windows do not touch. With
     ``full`` they are the window.
 
-    The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph a frame stands in the place
+    The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph a frame is in the place
     of ``T``, or where a run of the graph takes many frames (``many``), behind it.
     """
 

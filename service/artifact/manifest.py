@@ -72,11 +72,11 @@ class Manifest(Part):
     ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
     ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
-    ``keep_inputs``: how many of its last steps a session keeps, so that another version may run them and go on from
+    ``keep_inputs``: how many of its last steps a session keeps, so that another version may run them and continue from
     there. Left out of the file where it is 0.
-    ``time``: how its steps lie in time, for sessions that are told times in place of a count; likewise.
+    ``time``: how its steps lie in time, for sessions that are told times in place of a count; in the same way.
     ``calibration``: of a forecaster, by what its sessions keep count of what its forecasts are off by: their intervals
-    and anomalies come of it; likewise.
+    and anomalies come of it; in the same way.
     ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
     numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an

@@ -17,7 +17,7 @@ class Promise(Part):
     ``predict``, in forecasts and offline alike.
 
     ``any``: in any batch and however its steps are cut, with ``rows`` rows at least (2 where a batch of one is rounded
-    otherwise than others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
+    differently from others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
     ``fixed``: always ``rows`` rows, of ``steps`` steps; offline, too. ``alone``: one row and one step a run.
 
     Of a model of whole sequences ``steps`` is always 0, since each of them is run at once. ``any``: a sequence may be

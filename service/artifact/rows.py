@@ -20,13 +20,13 @@ _ALIGNMENT_BYTES = 8
 class RowLayout(Generic[Part]):
     """The layout of a model's steps, on their way in or out: sequences, queues, answers and records hold rows.
 
-    Of one tensor a row is its numbers. Of several it is their bytes, behind each other, so whatever only carries steps
+    Of one tensor a row is its numbers. Of several it is their bytes, one after another, so whatever only carries steps
     need not know how many tensors they are.
 
     Args:
         parts: in the manifest's order; none where a graph takes nothing a step.
         framing: of answers to frames, each a row here; None = a row is of a step.
-        shown: with frames, the parts as a client sees them: a row here may be several of those, behind each other on
+        shown: with frames, the parts as a client sees them: a row here may be several of those, one after another on
             the first axis.
 
     Attributes:
@@ -148,7 +148,7 @@ class RowLayout(Generic[Part]):
 
     def settle(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows ``[..., n, width]`` in which a tensor that is made once a run, among others that are made at each step,
-        stands in the last only: however the steps were cut into runs, these are the same.
+        is in the last only: however the steps were cut into runs, these are the same.
         """
         for place, is_once in zip(self._places, self._is_once, strict=True):
             if is_once:

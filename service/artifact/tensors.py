@@ -1,7 +1,7 @@
 """The tensors of a graph, as a manifest describes them.
 
 Symbols in shapes: ``B`` batch, ``T`` time steps, ``S`` steps of a source that a decoder attends to; every other size
-is a number. An axis may stand anywhere, so a graph that wants time first says ``["T", "B", 8]`` and a stacked LSTM's
+is a number. An axis may be anywhere, so a graph that wants time first says ``["T", "B", 8]`` and a stacked LSTM's
 own state ``[2, "B", 64]``.
 """
 
@@ -30,7 +30,7 @@ _LEFT_OUT: dict[str, Any] = {
     "per_frame": 1,
     "unknown": {},
 }
-"""Members that stand in the file only where they say more than this: a release that is rolled back to knows no such
+"""Members that are in the file only where they say more than this: a release that is rolled back to knows no such
 keys, and refuses what it does not know.
 """
 

@@ -23,7 +23,7 @@ class Tracked(NamedTuple):
         anomaly: how surprising each reading was, ``[R, n]``: the largest of its targets' scores by their place among
             the scores before, 0 to 1, or how often the same number has come in a row, where that is too often; NaN
             where no reading, or no forecast of it, is there.
-        flags: whether an anomaly, and each crossing, goes on after each reading, bool ``[R, n, 1 + C]``.
+        flags: whether an anomaly, and each crossing, continues after each reading, bool ``[R, n, 1 + C]``.
         before: the same before the first, ``[R, 1 + C]``.
         seen: readings that were scored, of each target, ``[R, n, K]`` bool.
         within: which of them were within each tracked number, ``[R, n, K, L]`` bool.
@@ -47,7 +47,7 @@ class Tracker:
     A session keeps a row of float64: the tracked numbers ``[1 + G, K, L]``, of scores and of changes over each lag; the
     forecast of the next reading ``[K, 3]`` (its point, and how far it reaches below and above; NaN where there is
     none); the last readings ``[M, K]``, as many as the longest lag; where repeats are counted, the last number that
-    was read, and how often in a row, ``[2, K]``; and whether an anomaly and each crossing goes on ``[1 + C]``.
+    was read, and how often in a row, ``[2, K]``; and whether an anomaly and each crossing continues ``[1 + C]``.
 
     Args:
         forecasts: of each target of the calibration.

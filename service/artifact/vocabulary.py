@@ -23,12 +23,12 @@ from ostinato.service.errors import InvalidInput
 class Vocabulary(BaseModel):
     """Symbols and their codes: ``symbols[i]`` has the code ``i``.
 
-    ``separator``: what stands between symbols in text; empty where each character is a symbol.
+    ``separator``: what is between symbols in text; empty where each character is a symbol.
     ``special``: symbols that no text holds, as those for start, stop and padding.
     ``lowercase``: whether text is taken in lower case.
     ``unknown``: the symbol that stands for all that is no symbol; it may be special. None = such text is refused.
     ``merges``: of byte pairs, see ``ostinato/byte_pairs.py``: which symbols become one, the first pair first. None =
-    each character, or what stands between separators, is a symbol.
+    each character, or what is between separators, is a symbol.
 
     The last two are left out of the file where they are None: an older release refuses keys that it does not know.
     """
@@ -101,7 +101,7 @@ class Vocabulary(BaseModel):
         """The codes of a text.
 
         Args:
-            most: of a longer text, so many codes and one are read: whoever cannot use more need not wait for them.
+            most: of a longer text, so many codes and one are read: anyone who cannot use more need not wait for them.
 
         Raises:
             InvalidInput: a symbol is unknown, and none stands for such; names it and its place: the character's, or the

@@ -43,7 +43,7 @@ class WireTensor:
     Attributes:
         place: what it is of, in words.
         dtype: ONNX' number of its type.
-        dims: as they stand there, which is anything.
+        dims: as they are there, which is anything.
         raw: where its bytes begin and end in the file itself; None = it has no such field.
         typed: field of numbers of their type -> how many there are, at least.
         external: of a tensor whose numbers are in another file: key -> word.

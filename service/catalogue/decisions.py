@@ -21,7 +21,7 @@ Alias: TypeAlias = Annotated[str, msgspec.Meta(pattern=f"^{ALIAS.pattern}$")]
 ShareOfSessions: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Fate: TypeAlias = Literal["refuse", "keep", "close", "migrate"]
 """What becomes of the sessions of a version that is unloaded: where there is one, it is not unloaded; or they stay in
-the store, are closed, or go on by another version.
+the store, are closed, or continue with another version.
 """
 
 
@@ -160,8 +160,9 @@ class Decisions(msgspec.Struct, frozen=True, omit_defaults=True):
         """No session of a version begins any more, which is about to be unloaded; what is decided so already stays.
 
         Raises:
-            UnknownModel: it is unloaded already; or the version is that its sessions are to go on by, or about to be.
-            InvalidInput: a name means it, or sessions of a version that is unloaded go on by it.
+            UnknownModel: it is unloaded already; or the version is that its sessions are to continue with, or about to
+            be.
+            InvalidInput: a name means it, or sessions of a version that is unloaded continue with it.
             VersionInUse: it is being unloaded, and something else is to become of its sessions.
         """
         own = self.of(model)

@@ -213,7 +213,7 @@ def check_generation_promise(
 
 
 def check_rows_are_their_own(encoder: EncoderRunner | None, decoder: DecoderRunner, rows: list[GoldenOutput]) -> None:
-    """Run each golden row beside others, and compare with the row beside copies of itself.
+    """Run each golden row next to others, and compare with the row next to copies of itself.
 
     Raises:
         ModelRejected: its output changes by more than rounding.

@@ -171,8 +171,8 @@ class Loader:
         return states
 
     async def try_now(self, directory: Path) -> None:
-        """Check a version that is not served, and serve or reject it; never raises for the version. Whoever wants the
-        same meanwhile, be it by a request, a look at the repository or a retry, waits for what comes of it.
+        """Check a version that is not served, and serve or reject it; never raises for the version. Anyone who wants
+        the same meanwhile, be it by a request, a look at the repository or a retry, waits for what comes of it.
         """
         async with self._one_at_a_time:
             await self._try(directory)

@@ -68,7 +68,7 @@ def draw_probes(runner: Runner, sequences: Sequence[Probe], num_rows: int, seed:
 
 
 def _begun(runner: Runner, probe: Probe) -> Probe:
-    """The probe, half of whose sequences go on from the states behind another.
+    """The probe, half of whose sequences continue from the states behind another.
 
     Raises:
         RunFailed: the graph fails on them.

@@ -1,7 +1,8 @@
 """The promise of a recurrent graph, found by probes: in which shapes a row's numbers are the same to the bit.
 
-Rounding is told from dependence. A row whose last bits change with the shape of its run is still its own: it is served
-in another shape. A row whose numbers change when only its neighbours do has no answer of its own, and is refused.
+Rounding is distinguished from dependence. A row whose last bits change with the shape of its run is still its own: it
+is served in another shape. A row whose numbers change when only its neighbours do has no answer of its own, and is
+refused.
 """
 
 from __future__ import annotations

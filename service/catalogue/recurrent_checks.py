@@ -104,7 +104,7 @@ def load_recurrent_model(of_sessions: Manifest, directory: Path, settings: Setti
 
 
 class GoldenCase(NamedTuple):
-    """Inputs, rows ``[B, T, width]``, with the trained network's outputs, rows likewise, and its final states.
+    """Inputs, rows ``[B, T, width]``, with the trained network's outputs, rows in the same way, and its final states.
 
     Attributes:
         states, context: arrays ``[B, ...]``.

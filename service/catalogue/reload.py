@@ -109,7 +109,7 @@ class LiveModels:
         return task
 
     async def change(self, decide: Callable[[Decisions], Decisions]) -> Decisions:
-        """Put a decision into effect, here and wherever the store is shared; what stands then.
+        """Put a decision into effect, here and wherever the store is shared; what is then.
 
         Raises:
             StateStoreUnavailable: the store does not answer, or others decide without a pause.

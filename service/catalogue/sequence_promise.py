@@ -1,8 +1,8 @@
 """The promise of a graph over whole sequences, found by probes: which may share a run, and padded to what length.
 
-As of a recurrent graph, rounding is told from dependence: a sequence whose last bits change with the shape of its run
-is served in another shape; one whose numbers change when only its neighbours do, or what stands in its padding, has no
-answer of its own, and is refused.
+As of a recurrent graph, rounding is distinguished from dependence: a sequence whose last bits change with the shape of
+its run is served in another shape; one whose numbers change when only its neighbours do, or what is in its padding,
+has no answer of its own, and is refused.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 def share_of(model: str, name: str, draw: str = "") -> float:
     """The least share of a model's sessions that a session is not in, at least 0 and below 1: it is in each share above
-    it, so whoever is in a share stays there when that grows.
+    it, so anyone who is in a share stays there when that grows.
 
     Args:
         name: the session's.

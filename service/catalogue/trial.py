@@ -109,7 +109,7 @@ class Trial:
             function: ``package.module:name``.
             arguments, and what it gives: as JSON can hold.
             place: the file or folder that it is about, by whose size memory and time are allowed.
-            doing: what is done with that, for whoever reads the error.
+            doing: what is done with that, for anyone who reads the error.
             errors: those that the function raises with a sentence; raised here, too.
 
         Raises:
@@ -149,7 +149,7 @@ class Trial:
             finally:
                 self._lock.release()
         elif (child := self._child) is not None:
-            child.end()  # whoever asks it is told so
+            child.end()  # anyone who asks it is told so
 
     def _close(self) -> None:
         if self._child is not None:
@@ -157,7 +157,7 @@ class Trial:
             self._child = None
 
     def _ready_child(self, place: Path) -> _Child:
-        if self._process_id != os.getpid():  # a fork of who started it, who goes on asking it
+        if self._process_id != os.getpid():  # a fork of who started it, who continues asking it
             self._child, self._process_id = None, os.getpid()
         if self._child is not None and self._child.has_ended:  # since the last answer: no question's fault
             self._close()
@@ -293,7 +293,7 @@ def _num_bytes(place: Path) -> int:
         for path in folder.iterdir():
             if path == place or path.parent == place or path.name.startswith(place.name):
                 total += path.stat().st_size
-    except OSError:  # whoever opens it will say so
+    except OSError:  # anyone who opens it will say so
         return total
     return total
 

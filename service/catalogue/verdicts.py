@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Verdicts:
     """Tries a version, or finds that another process of this server has.
 
-    They stand in a file without a name, a line each, which a server's processes inherit. It goes with the last of them.
+    They are in a file without a name, a line each, which a server's processes inherit. It goes with the last of them.
 
     Args:
         descriptor: of that file; None = this process is alone.
@@ -118,7 +118,7 @@ class Verdicts:
                 with contextlib.suppress(ModelRejected):
                     self.check(directory, mark_of(directory))
         except (ModelRejected, OSError):
-            return  # as whoever loads them will say
+            return  # as anyone who loads them will say
         finally:
             self.end_child()
 

@@ -28,7 +28,7 @@ def names_files(environment: Mapping[str, str]) -> bool:
 def handed_on(configuration: Configuration, environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """An environment in which no file of the operator's is asked for a setting again, and no path depends on a folder.
 
-    What is no secret becomes a variable. A secret that was in a file stands in no variable: it is held in memory, by a
+    What is no secret becomes a variable. A secret that was in a file is in no variable: it is held in memory, by a
     descriptor that children inherit, until the process ends.
 
     Args:

@@ -47,7 +47,7 @@ def setting(
 
     Args:
         default: what it is where nobody says otherwise.
-        text: what it is, in sentences. The first one is the help of its flag; the others stand in the reference.
+        text: what it is, in sentences. The first one is the help of its flag; the others are in the reference.
         topic: where it is listed.
         left_out: what its default means, where that is None or an empty string, in a few words.
         secret: whether it may hold a password: then nothing shows it, and a file may hold it

@@ -69,7 +69,7 @@ class Caller(Generic[Served]):
         sessions, where an administrator names one; or of all, where that ``may_be_all``.
 
         Raises:
-            Forbidden: whoever else names another than their own.
+            Forbidden: anyone else who names another than their own.
             InvalidInput: it is no tenant's name.
         """
         if TENANT_PARAMETER not in query and b"%" not in query:

@@ -13,11 +13,11 @@ _TYPE_LINES = {kind: f"content-type: {kind}\r\n".encode() for kind in (JSON, OCT
 
 
 def whole_answer(response: Response, default_head: bytes, keep_alive: bool, request_id: bytes) -> tuple[bytes, bool]:
-    """An answer, and whether the connection goes on behind it.
+    """An answer, and whether the connection continues behind it.
 
     Args:
         default_head: the lines that every answer has.
-        keep_alive: whether it may go on; the answer may say otherwise.
+        keep_alive: whether it may continue; the answer may say otherwise.
         request_id: what the request is called.
     """
     body, media_type = response.body, response.media_type

@@ -69,7 +69,7 @@ def accepted_coding(value: bytes) -> tuple[str, int]:
     others = qualities.get("*", 0.0)
     best = max(CODINGS, key=lambda coding: qualities.get(coding, others))
     quality = qualities.get(best, others)
-    # Whoever does not name it takes an answer as it is, too, and likes it less than what was named.
+    # Anyone who does not name it takes an answer as it is, too, and likes it less than what was named.
     if quality <= 0 or quality < qualities.get("identity", 0.0):
         return "", 0
     takes_plain = qualities.get("identity", others if "*" in qualities else 1.0) > 0

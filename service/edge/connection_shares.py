@@ -18,7 +18,7 @@ def shared_memory(num_workers: int) -> int:
 
 
 class ConnectionShares:
-    """The connections of this worker, beside those of the others.
+    """The connections of this worker, next to those of the others.
 
     A worker has a cell that no other living process holds. The number in it is one more than the worker's connections,
     and 0 where it takes none; what a worker that was killed left there stays until its successor has the cell.

@@ -39,7 +39,7 @@ class Origins:
 
     def check(self, origins: Sequence[str], hosts: Sequence[str]) -> None:
         """Refuse a page of a site that is neither this server's own nor allowed; ``origins`` and ``hosts`` are the
-        values of the headers. Whoever is no browser sends no ``Origin``.
+        values of the headers. Anyone who is no browser sends no ``Origin``.
 
         Raises:
             OriginRefused.

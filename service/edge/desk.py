@@ -98,7 +98,7 @@ class Desk:
         under_way: the requests that are not answered yet, oldest first.
         words: what may be told of a failure.
         guard: of a server that is for this machine alone; None = it is not.
-        access: who may ask; None = whoever reaches the server. Whoever makes the routes puts it there.
+        access: who may ask; None = anyone who reaches the server. Anyone who makes the routes puts it there.
         ids: of requests that come without one.
         access_log: what is told of requests that were answered; None = nothing.
         tracer: None = there are no traces.

@@ -124,7 +124,7 @@ class DirectExchange:
     def is_refused(self, path: str, headers: list[tuple[bytes, bytes]]) -> bool:
         """Whether there is no room for what is asked, which is then answered before its body is read; what else is
         wrong with it is found when it is there, and so is it where the connection ends with the answer: a client that
-        goes on sending would not hear it.
+        continues sending would not hear it.
         """
         if not self.keep_alive:
             return False
@@ -249,7 +249,7 @@ class DirectExchange:
             return
         self._is_cancelled = self.response_complete = True
         self._desk.under_way.pop(self, None)
-        if self.is_read:  # or it goes on through ASGI
+        if self.is_read:  # or it continues through ASGI
             self._tell(CLIENT_GONE, time.perf_counter() - self.read_at, None)
         if self._task is not None:
             self._task.cancel()

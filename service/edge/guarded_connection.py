@@ -176,7 +176,7 @@ class GuardedConnection(ReadingConnection):
             return
         self._idle_since = self.loop.time()
         if self._is_over:
-            # Not now: whoever has answered is in the middle of a commit.
+            # Not now: anyone who has answered is in the middle of a commit.
             self.loop.call_soon(self._go_on_behind)
 
     def timeout_keep_alive_handler(self) -> None:

@@ -36,7 +36,7 @@ def access_by(keys: Keys, meters: Meters, routes: Routes) -> Access[Routes]:
 
 
 def access_of(path: Path | None, descriptor: int | None, routes: Routes) -> Access[Routes] | None:
-    """Who may ask, by a file of keys; None = whoever reaches the server. ``descriptor``: of the
+    """Who may ask, by a file of keys; None = anyone who reaches the server. ``descriptor``: of the
     memory that the workers share.
 
     Raises:

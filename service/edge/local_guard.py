@@ -1,8 +1,8 @@
 """The guard of a server that has no keys and is not open: what pages in the browsers of this machine could make of it.
 
-Whoever can open a connection to such a server sits at this machine, and so do the pages of any site in its browsers. A
-site can give its own name this machine's address (DNS rebinding), and its pages are then of one origin with the server:
-the name tells them apart. And a page may post without asking beforehand what has no media type.
+Anyone who can open a connection to such a server sits at this machine, and so do the pages of any site in its
+browsers. A site can give its own name this machine's address (DNS rebinding), and its pages are then of one origin
+with the server: the name tells them apart. And a page may post without asking beforehand what has no media type.
 """
 
 from __future__ import annotations

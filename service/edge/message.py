@@ -123,7 +123,7 @@ def _num_values(value: object) -> int:
 
 
 def _plain(value: object) -> object:
-    # orjson itself writes only arrays whose rows lie behind each other.
+    # orjson itself writes only arrays whose rows lie one after another.
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

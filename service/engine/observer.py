@@ -70,7 +70,7 @@ class InputObserver:
         if self._drift is None:
             return
         tensors = self._given.flat(rows[: self._max_rows])
-        # A frame is steps behind each other, of which the manifest knows one.
+        # A frame is steps one after another, of which the manifest knows one.
         steps = [tensors[place].reshape(-1, part.num_features)[: self._max_rows] for place, part in self._parts]
         self._drift.see(steps[0] if len(steps) == 1 else np.concatenate(steps, axis=1, dtype=np.float64))
 

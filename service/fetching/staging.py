@@ -1,6 +1,6 @@
 """Staging: a hidden folder of the repository in which a version is put together, and which is gone afterwards.
 
-Whoever is killed leaves one behind. It is locked as long as its process lives, so the next fetch knows and removes it.
+A process that is killed leaves one. It is locked as long as its process lives, so the next fetch knows and removes it.
 """
 
 from __future__ import annotations

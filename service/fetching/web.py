@@ -41,7 +41,7 @@ def web_client() -> Iterator[httpx2.Client]:
 def content_of(
     client: httpx2.Client, url: str, shown: str, headers: AskedHeaders = dict, retries: Retries | None = None
 ) -> Pieces:
-    """What a GET gives, piece by piece. Where it is interrupted, it is asked for again, and goes on where it was.
+    """What a GET gives, piece by piece. Where it is interrupted, it is asked for again, and continues where it was.
 
     Raises:
         FetchFailed: the server refuses, again and again does not answer to the end, or leads from TLS to where there

@@ -29,7 +29,7 @@ def calibrated_quantiles(
     targets: Sequence[TargetForecast],
     probabilities: Sequence[float],
 ) -> Doubles:
-    """Quantiles ``[n, Q, K]`` of the next n steps: the forecast, and beside it what it is off by at that level.
+    """Quantiles ``[n, Q, K]`` of the next n steps: the forecast, and next to it what it is off by at that level.
 
     The interval of level ``l`` lies between the quantiles ``(1 - l) / 2`` and ``(1 + l) / 2``. Its half is the
     number that the session tracks for the step (``Calibration.basis``), by the level, times that step's scale; and

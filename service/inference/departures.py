@@ -2,7 +2,7 @@
 
 First it is decided, for all processes, that no session of the version begins any more. Then the sessions are seen to;
 and when every process knows, once more until there is none. Only then the version goes. A process that had one begin
-all the same, since it stood still, sees to that itself before it lets go of the engine.
+all the same, since it was still, does that itself before it lets go of the engine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Departures:
-    """The unloads of a worker, one of a version at a time, whoever asks for it.
+    """The unloads of a worker, one of a version at a time, anyone who asks for it.
 
     Args:
         sessions: of any tenant.
@@ -47,7 +47,7 @@ class Departures:
 
         Raises, here or when it is awaited:
             UnknownModel: it is not served, or the other version is not.
-            InvalidInput: a name means it; or its sessions cannot go on so. Those that did before do.
+            InvalidInput: a name means it; or its sessions cannot continue so. Those that did before do.
             VersionInUse: there are sessions; or it is being unloaded otherwise; or somebody has taken that back.
             StateStoreUnavailable: it is not unloaded.
         """

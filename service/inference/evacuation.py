@@ -28,7 +28,7 @@ class Evacuation:
 
     Args:
         sessions: of the default tenant, by which all others' are reached.
-        target: what they go on by; None = they are closed.
+        target: what they continue with; None = they are closed.
     """
 
     def __init__(self, sessions: Sessions, engine: Engine, target: Engine | None = None) -> None:
@@ -46,7 +46,7 @@ class Evacuation:
         """See to them until there is none; how many were closed or migrated. As long as some begin, there is one more.
 
         Raises:
-            InvalidInput: one cannot go on by the other version; those before it do.
+            InvalidInput: one cannot continue with the other version; those before it do.
         """
         count, was_any = 0, True
         while was_any:

@@ -39,7 +39,7 @@ Future = Mapping[str, Sequence[float | str | None]]
 
 
 class Wanted(NamedTuple):
-    """What is asked for beside the outputs.
+    """What is asked for in addition to the outputs.
 
     Attributes:
         levels: of intervals, in percent.
@@ -70,7 +70,7 @@ class Outlook(NamedTuple):
         at: the times that they are of; None = not known.
         names: of the targets that what follows is about, in this order.
         quantiles: of all ``probabilities``, ``[horizon, Q, K]``; None where none was asked for.
-        samples: ``[num_samples, horizon, K]``; None likewise.
+        samples: ``[num_samples, horizon, K]``; None in the same way.
         seed: of the paths; None where none was drawn.
     """
 

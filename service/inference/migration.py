@@ -50,11 +50,11 @@ class Migration(NamedTuple):
 
 
 async def migrate(sessions: Sessions, session: LiveSession, engine: Engine) -> Migration:
-    """Have a session go on by ``engine``, another version of its model, in the session's turn: that runs the steps that
-    are kept, from its initial state and in the session's context, and its state is the session's then, all at once.
-    Where it runs that version it stays as it is.
+    """Have a session continue with ``engine``, another version of its model, in the session's turn: that runs the
+    steps that are kept, from its initial state and in the session's context, and its state is the session's then, all
+    at once. Where it runs that version it stays as it is.
 
-    A chunk that was applied before is not taken for one that is sent again: what answered it is not what is there now.
+    A chunk that was applied before is not taken for one that is retried: what answered it is not what is there now.
     How far the session has come in its source stays, so that nothing is applied twice.
 
     Raises:
@@ -67,7 +67,7 @@ async def migrate(sessions: Sessions, session: LiveSession, engine: Engine) -> M
     if engine is not session.engine:
         check_takes_the_same(former, manifest)
     async with sessions.alone(session):
-        if engine is session.engine:  # it goes on as it is: fewer steps may be kept than it has applied
+        if engine is session.engine:  # it continues as it is: fewer steps may be kept than it has applied
             return Migration(session.facts, 0, None, None, former, manifest)
         arena, slot = session.address
         steps = int(arena.steps[slot])

@@ -43,7 +43,7 @@ async def sample_paths(
     """Paths ``[num_samples, 1 + n, K]`` of the targets, in the order of ``manifest.forecasts``.
 
     Path i draws from a Philox generator of the key (seed, i): it is the same to the bit however many there are, and
-    whatever runs beside it.
+    whatever runs next to it.
 
     Args:
         inputs: what is known of the n steps after the first, ``[n, width]``.

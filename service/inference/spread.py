@@ -52,7 +52,7 @@ def draw(target: TargetForecast, numbers: NDArray[Any], generator: np.random.Gen
     """A value drawn from what the network says of one target, ``numbers`` [O].
 
     Of quantiles: between two of them each value is as likely as the other, and beyond the outermost the line of the two
-    next to it goes on.
+    next to it continues.
 
     Raises:
         RunFailed: counts of such a mean cannot be drawn.

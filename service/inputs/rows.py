@@ -264,7 +264,7 @@ class _Codes(dict[str, int]):
     unknown: int | None = None
 
     def __missing__(self, word: str) -> int:
-        # It is not kept: whoever sends words must not fill the memory with them.
+        # It is not kept: anyone who sends words must not fill the memory with them.
         if self.unknown is None:
             raise KeyError(word)
         return self.unknown

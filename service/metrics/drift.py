@@ -1,4 +1,4 @@
-"""Drift: what a model is given beside what it was trained on, and what it forecast beside what came.
+"""Drift: what a model is given next to what it was trained on, and what it forecast next to what came.
 
 Nothing here is done for a request: some iterations are looked at (``Pace``), and of each some rows, as arrays.
 """

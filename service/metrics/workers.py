@@ -246,7 +246,7 @@ def worker_metrics(metrics: Metrics, place: Path) -> WorkerMetrics:
 
 
 def tell_restarts(place: Path, restarts: Mapping[str, int]) -> None:
-    """Tell the workers of this process, their parent, how many were started anew, by the signal that ended the former.
+    """Tell the workers of this process, their parent, how many were started again, by the signal that ended the former.
 
     Where that cannot be, only those know it that are started from now on.
     """
@@ -265,7 +265,7 @@ def _make(folder: Path) -> None:
     """Make the folder.
 
     Raises:
-        OSError: somebody else's stands there, or it cannot be made.
+        OSError: somebody else's is there, or it cannot be made.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     if not _is_ours(folder):

@@ -137,7 +137,7 @@ class Ledger:
             slots: int64 ``[R]``, -1 where the session is not in memory, or the row is not to be begun.
             inputs: ``[R, F]``, contiguous, in the dtype of the model's input.
             seqs: int64 ``[R]``, ``NO_SEQ`` where the client did not say; None where it said nothing of any row.
-            offsets: where the rows are in their sources; None likewise.
+            offsets: where the rows are in their sources; None in the same way.
 
         Raises:
             RateLimited, InvalidInput: none was begun.

@@ -106,18 +106,18 @@ async def step_columns(
 ) -> RowAnswers:
     """Apply each row to its session, and wait until all that can be are committed. Rows of one step run as blocks.
 
-    A session that stands in several rows gets them in their order. Rows fail alone, and say why in the answers.
+    A session that is in several rows gets them in their order. Rows fail alone, and say why in the answers.
 
     Args:
         engine: the version of the model that a missing session is opened with; a session of another is stepped too.
         create_missing: open a session for an id that is unknown; not for one that expired or was closed a while ago,
-            nor where ``seq`` says that it has steps, so that no sequence begins anew unnoticed.
+            nor where ``seq`` says that it has steps, so that no sequence begins again unnoticed.
         when_placed: called when each row has its place among its session's requests: what is put to a session then
             comes behind it.
 
     Raises:
         TooLarge, Overloaded, RateLimited, Draining: refused before anything was queued.
-        InvalidInput: likewise, where an offset is said that cannot be kept.
+        InvalidInput: in the same way, where an offset is said that cannot be kept.
     """
     session_ids = columns.roster.session_ids
     num_rows = len(session_ids)

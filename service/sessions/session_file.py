@@ -13,9 +13,9 @@ all of it strings:
                   numbers, null for minus infinity; of several outputs, an object of such lists by name; absent where
                   it is not known
     last_at       where the model has a time: that of the step applied last, RFC 3339 in UTC; absent where not known
-    made_on       the device and the shape of its runs, where it was not the CPU; put elsewhere, the session goes on,
+    made_on       the device and the shape of its runs, where it was not the CPU; put elsewhere, the session continues,
                   and its answers may differ in their last bits
-    ttl_seconds   how long it might be idle, 0 = for ever; for whoever opens a session from the file
+    ttl_seconds   how long it might be idle, 0 = for ever; for anyone who opens a session from the file
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SessionFile(NamedTuple):
         states: all that is carried, in the manifest's order, each of its ``row_shape`` and dtype.
         steps: None where the file does not say.
         last_output: a row ``[width]``; None where the file does not say.
-        last_number: of the step applied last, by its time; ``NO_TIME`` likewise.
+        last_number: of the step applied last, by its time; ``NO_TIME`` in the same way.
         made_on: the device and the shape of the runs that the states come from; empty = the CPU, or it is not said.
     """
 
@@ -83,7 +83,7 @@ class SessionFile(NamedTuple):
         """What a session of a model with these outputs is set to, without steps that it keeps; 0 steps where the file
         does not say.
 
-        A last output that is not known is NaN, and 0 where the dtype has none. No chunk is taken for one sent again.
+        A last output that is not known is NaN, and 0 where the dtype has none. No chunk is taken for one retried.
         """
         if self.last_output is not None:
             answer = self.last_output[None]

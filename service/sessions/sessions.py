@@ -192,7 +192,7 @@ class Sessions(LookUps):
 
     async def move(self, session: LiveSession, engine: Engine, snapshot: Snapshot) -> Facts:
         """Make a session one of another version, as ``snapshot`` has it; what is known of it then. Only who holds it
-        (``alone``) may call it; whoever waits for it finds it where it is then.
+        (``alone``) may call it; anyone who waits for it finds it where it is then.
 
         Raises:
             UnknownModel: that version is being unloaded.

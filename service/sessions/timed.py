@@ -1,8 +1,8 @@
 """Timed chunks: chunks whose client says when their steps were, in place of how many steps came before.
 
-Which steps are filled in before a chunk follows from its session's last step, so it is made anew whenever it is judged.
-A session has the number of its last step, and of the one before the chunk applied last: from there that chunk, sent
-again, is what it was.
+Which steps are filled in before a chunk follows from its session's last step, so it is made again whenever it is
+judged. A session has the number of its last step, and of the one before the chunk applied last: from there that chunk,
+sent again, is what it was.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def place(part: Chunk | Block) -> None:
     """Put one row behind its session's last step.
 
     Raises:
-        TimeConflict: it does not go on from there.
+        TimeConflict: it does not continue from there.
         InvalidInput: it has no time, of an irregular series whose last step has one.
         CopyOutdated: it is one of a block, and was for another step: it is to be judged by itself.
     """

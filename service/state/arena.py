@@ -58,7 +58,7 @@ class Arena:
         used_at: when the session was last asked for, in the store's own count, ``[slot]`` int64; or ``UNUSED``.
         initial_rows: what a sequence carries that has not begun, each of its ``row_shape``; its context is not known.
         num_states: how many of them are states.
-        num_carried: how many of ``states`` go on from step to step: all but what is kept.
+        num_carried: how many of ``states`` continue from step to step: all but what is kept.
         num_run: how many of all that is carried the graph takes: all but what is left over of an incomplete frame.
         run_states, left_over: these of ``states``, and behind them those, arrays ``[slot, size - 1, ...]``.
         kept: behind these the steps that are kept, ``[slot, K, width]`` and how many of them there are, ``[slot, 1]``

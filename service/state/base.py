@@ -122,9 +122,10 @@ class Store(ABC):
     A session is live until it is closed, or until ``now`` has reached its ``expires_at``; for ``tombstone_seconds``
     after that its id is answered with ``SessionClosed`` or ``SessionExpired``, then with ``UnknownSession``.
     A live id cannot be opened again; one that is remembered can. A session with a request under way does not expire;
-    but where another process has told somebody that it did, or has opened another in its place, that stands.
+    but where another process has told somebody that it did, or has opened another in its place, that is.
 
-    What begins the time to live anew, at the time of the process that does it: a commit, and ``replace``. Nothing else.
+    What begins the time to live again, at the time of the process that does it: a commit, and ``replace``. Nothing
+    else.
 
     Other processes may write to the same store. What is in memory is then a copy that may be old: ``commit`` finds out
     and leaves it alone, and ``refresh`` makes it new. Where that cannot be, since the id is another session's by now or
@@ -251,7 +252,7 @@ class Store(ABC):
 
         Returns:
             which were committed, bool ``[R]``, as durably as the store promises: the array, or something that is
-            awaited for it; of rows in ``commit.unknown`` it says nothing. A session's time to live begins anew at
+            awaited for it; of rows in ``commit.unknown`` it says nothing. A session's time to live begins again at
             ``now``.
         """
 

@@ -123,7 +123,7 @@ class Census:
             tally.begun -= begun
         except StateStoreUnavailable as error:
             logger.warning("the sessions of %s could not be counted: %s", arena.manifest.name, error)
-            tally.counted = tally.counted or 0  # whoever opens one is told that the store is away
+            tally.counted = tally.counted or 0  # anyone who opens one is told that the store is away
         finally:
             ended_at = self._clock()
             tally.next_at = ended_at + REST * (ended_at - began_at)

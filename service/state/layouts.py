@@ -29,13 +29,13 @@ def is_same_layout(one: int, other: int) -> bool:
 
 
 def _description(manifest: Manifest) -> str:
-    """What the bytes of a record stand for. The graph is part of it: another one would go on from a state that is not
-    its own.
+    """What the bytes of a record stand for. The graph is part of it: another one would continue from a state that is
+    not its own.
     """
     parts = [f"{role} {graph.content}" for role, graph in sorted(manifest.graphs.items())]
     parts += [f"{state.name} {state.dtype} {list(state.row_shape)}" for state in manifest.carried]
     parts += [f"{output.name} {output.dtype} {output.num_features}" for output in manifest.outputs]
-    if manifest.framing is not None:  # by which steps are told from those that are left over
+    if manifest.framing is not None:  # by which steps are distinguished from those that are left over
         parts += [f"{manifest.framing} {output.name} {output.per_frame}" for output in manifest.outputs]
     if manifest.keep_inputs:
         parts += [f"{part.name} {part.dtype} {list(part.row_shape)} {manifest.keep_inputs}" for part in manifest.inputs]

@@ -239,7 +239,7 @@ class MemoryStore(Store):
 
     def _end(self, session_id: str, address: Address, error: type[OstinatoError], ended_at: float, now: float) -> None:
         self._residents.drop(session_id, address)
-        self._tombstones.pop(session_id, None)  # they stand in the order in which they are forgotten
+        self._tombstones.pop(session_id, None)  # they are in the order in which they are forgotten
         if (forgotten_at := ended_at + self._tombstone_seconds) > now:
             self._tombstones[session_id] = (forgotten_at, error)
 

@@ -19,7 +19,7 @@ class RecordRows:
     """Rows that records are written into, each without what follows the last output.
 
     Args:
-        layout: checksum of what stands behind the names.
+        layout: checksum of what is behind the names.
         source_bytes: how much room a record has for its source.
 
     Attributes:

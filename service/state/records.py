@@ -2,7 +2,7 @@
 
 A record is a head of fixed layout, the model's name and version, the source of its readings, the states, the output of
 the step applied last, and where the chunk applied last had more steps than one, the outputs of all of them. Numbers are
-little-endian and states stand in the manifest's order, so that a batch of records is one array (``record_rows.py``) and
+little-endian and states are in the manifest's order, so that a batch of records is one array (``record_rows.py``) and
 is written without a look at each. What is
 checked, and which layouts there are, is in ``schemas.py``.
 """

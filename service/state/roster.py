@@ -29,7 +29,7 @@ class Roster:
 
     Attributes:
         session_ids: R ids.
-        repeated: the rows whose id stood in a row before.
+        repeated: the rows whose id was in a row before.
         names: what they are called in the store: of the default tenant the ids; see ``of_tenant``.
         found: where a store last found them; the store's to use.
     """

@@ -45,7 +45,7 @@ class Schema(NamedTuple):
     one, a checksum of all these, states and outputs.
 
     Attributes:
-        number: stands in each record.
+        number: is in each record.
         head: the fields in front, which begin with those of ``FROZEN``; ``session`` and ``body`` are checksums of the
             session's id and of all behind the first checksum.
     """
@@ -78,7 +78,7 @@ def _extended(*fields: tuple[str, str]) -> np.dtype[np.void]:
 
 
 _CHECKED = (("session", "<u8"), ("body", "<u8"))
-# The last reading's place; the steps that the session had with it; of the source as it stands, with zeros behind it.
+# The last reading's place; the steps that the session had with it; of the source as it is, with zeros behind it.
 _OFFSET = (("offset", "<i8"), ("offset_steps", "<i8"), ("source_bytes", "<u2"))
 
 SCHEMAS = {
@@ -115,7 +115,7 @@ def head_of(record: bytes | memoryview) -> bytes:
 
 
 def is_over(record: bytes | memoryview, ended_before: float) -> bool:
-    """Whether a session had ended by then. When, stands at one place in every schema, so that a record which cannot be
+    """Whether a session had ended by then. When, is at one place in every schema, so that a record which cannot be
     read goes, too, when its time has come; but not one whose head, and so perhaps its time, is damaged.
     """
     if len(record) < FROZEN.itemsize or _TIME.unpack_from(record, EXPIRES_AT)[0] > ended_before:

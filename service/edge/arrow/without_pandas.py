@@ -30,7 +30,8 @@ class Hiding:
 
 
 def settle() -> None:
-    """Have pyarrow look for pandas now, once and in vain, unless somebody has imported it; for others it is there.
+    """Have pyarrow look for pandas now, once and without success, unless somebody has imported it; for others it is
+    there.
 
     It would take a worker 0.3 s of its start, and 40 MB.
     """

@@ -165,7 +165,7 @@ def leading_axes(tensor: NamedTensor, part: Input) -> tuple[int, ...]:
         if split >= 0 and shape[split:] == row:
             return shape[:split]
     elif len(shape) < 3:
-        # A row of no axes is one number, which may stand in an axis of its own.
+        # A row of no axes is one number, which may be in an axis of its own.
         return shape[:1] if len(shape) == 2 and shape[1] == 1 != shape[0] else shape
     elif shape[-1] == 1:
         return shape[:-1]

@@ -157,7 +157,7 @@ class SequenceSteps:
             raise InvalidInput(f"{error}, and leave sequence_id out", "sequence_id") from error
 
     async def _start(self, step: SequenceStep, done: list[str]) -> tuple[StepAnswer, float]:
-        """Begin a sequence anew; everything that may be wrong with its first step is found before one is ended.
+        """Begin a sequence again; everything that may be wrong with its first step is found before one is ended.
 
         Returns also when its session was opened.
         """
@@ -180,7 +180,7 @@ class SequenceSteps:
                 try:
                     return await self._ledger.step(session, rows, 0, offset=offset), opened_at
                 except asyncio.CancelledError:
-                    # Nobody was told that it has begun, if it has; so it does not go on.
+                    # Nobody was told that it has begun, if it has; so it does not continue.
                     self._closing(step.form.session_id, opened_at)
                     raise
                 finally:
@@ -202,7 +202,7 @@ class SequenceSteps:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits is told, and where nobody does the session has its time to live
+            task.exception()  # anyone who waits is told, and where nobody does the session has its time to live
 
     async def _end_if_live(self, step: SequenceStep) -> bool:
         """Close what is live of the sequence, and nothing that is another model's; whether there was something."""

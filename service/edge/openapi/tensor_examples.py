@@ -20,8 +20,8 @@ SEQUENCE = "example"
 
 
 def infer_body(engine: AnyEngine) -> dict[str, Any]:
-    """A sequence of some steps, begun and ended by the one request, so that it may be sent again and again; of a model
-    without sessions a whole sequence, or something to generate from.
+    """A sequence of some steps, begun and ended by the one request, so that it may be retried any number of times; of
+    a model without sessions a whole sequence, or something to generate from.
     """
     manifest = engine.manifest
     if isinstance(engine, GenerationEngine):

@@ -7,7 +7,7 @@ class BodyPlace(str):
     """Where something is in a body, in words.
 
     Names of inputs, states and features are anybody's, with brackets and dots in them: what the words are of, only
-    whoever made them knows.
+    anyone who made them knows.
 
     Attributes:
         member: of the body.

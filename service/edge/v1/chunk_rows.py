@@ -29,7 +29,7 @@ def _is_chunk(row: Any) -> bool:
 async def read_chunks(
     inputs: list[Any], engine: Engine
 ) -> tuple[NDArray[Any], NDArray[np.int64], dict[int, OstinatoError]]:
-    """The steps of all chunks behind each other, rows of the engine's ``given``, of which there is at least one; where
+    """The steps of all chunks one after another, rows of the engine's ``given``, of which there is at least one; where
     each chunk begins and the last one ends, int64 ``[R + 1]``; and what is wrong with a row alone.
     """
     given = engine.given
@@ -56,7 +56,7 @@ def chunk_answers(
     answers: RowAnswers, lengths: NDArray[np.int64], absent: Mapping[int, Any], made: RowLayout[Output]
 ) -> dict[str, Any]:
     """``outputs``, a list of steps a row, by name where there are several; null in rows that are absent. With framing
-    ``output_steps`` likewise, and of a calibrated model ``anomaly``.
+    ``output_steps`` in the same way, and of a calibrated model ``anomaly``.
     """
     outputs: list[Any] = [None if row in absent else answers.chunk(row, made) for row in range(len(answers.seqs))]
     content = {"outputs": _by_name([None if rows is None else made.words(rows) for rows in outputs])}

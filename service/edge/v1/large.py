@@ -2,7 +2,7 @@
 
 The decoder of JSON keeps the event loop to itself until it is done: for 16 MiB that is a second, in which nobody else
 is answered. So what ``is_large`` is first looked through for the commas between elements, by numpy and in
-blocks; then whoever asked hears how many there are, and refuses what is too many; then a slice of elements after the
+blocks; then anyone who asked hears how many there are, and refuses what is too many; then a slice of elements after the
 other is decoded. Between any two blocks or slices other requests have their turn, and the request may be cancelled.
 What comes of it, and the words in which it is refused, are those of ``codec.decode_body``.
 """

@@ -166,7 +166,7 @@ class CanaryBody(Body):
 class UnloadBody(Body):
     """``POST /v1/admin/models/{model}/versions/{version}/unload``.
 
-    ``sessions``: what becomes of those that run it; ``version``: the one that they go on by, of ``migrate``.
+    ``sessions``: what becomes of those that run it; ``version``: the one that they continue with, of ``migrate``.
     """
 
     sessions: Fate = "refuse"
@@ -236,7 +236,8 @@ class PredictBody(PredictQuery, kw_only=True):
     """``POST /v1/models/{model}/predict``: sequences ``[n, F]`` of any lengths.
 
     ``initial_state``: state name -> nested list of one row, one such object for each sequence or one for all.
-    ``context``: name -> what is the same in all steps of a sequence, likewise. ``holds_numbers``: as of ``StepBody``.
+    ``context``: name -> what is the same in all steps of a sequence, in the same way. ``holds_numbers``: as of
+    ``StepBody``.
     """
 
     holds_numbers: ClassVar[bool] = True

@@ -124,7 +124,7 @@ class SessionLines:
             waiting = [pending for pending in line if self._frames.is_waited_for(pending)]
         for place, pending in enumerate(waiting):
             is_other = self._may_begin(pending.frame) is not self._may_begin(waiting[0].frame)
-            # The one before it was refused and asks anew; or this one may open what the first may not, or vice versa.
+            # The one before it was refused and asks again; or this one may open what the first may not, or vice versa.
             if session_id in self._lines or (is_other and isinstance(outcome, UnknownSession | InvalidInput)):
                 self._line(session_id).extend(waiting[place:])
                 break

@@ -61,7 +61,7 @@ class Beam(Decoding):
         beams: list[Node | None] = []
         parents: list[int] = []
         num_codes = candidates.shape[1]
-        # Each beginning has one way to stop, so among twice as many as are kept enough go on.
+        # Each beginning has one way to stop, so among twice as many as are kept enough continue.
         for place, position in enumerate(best_positions(candidates.ravel(), 2 * self.max_lanes)):
             parent, code = divmod(position, num_codes)
             lane = lanes[parent]

@@ -1,8 +1,8 @@
 """Decoding: what each step of the decoder adds to an output. Pure: no asyncio, clock, lock or graph.
 
 Each way of decoding holds one output under way, or the few that a beam keeps, and one lane for each. After a step it is
-shown the scores of its lanes and says which of them go on, and with which code. What it decides depends on those scores
-and on nothing else, so it is the same whatever else runs.
+shown the scores of its lanes and says which of them continue, and with which code. What it decides depends on those
+scores and on nothing else, so it is the same whatever else runs.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Decoding:
         return True
 
     def advance(self, scores: Scores, lanes: Sequence[int]) -> list[int]:
-        """Take a step in: which of its ``lanes`` go on, by their position there, one for each of ``previous``.
+        """Take a step in: which of its ``lanes`` continue, by their position there, one for each of ``previous``.
 
         None when it has finished.
         """

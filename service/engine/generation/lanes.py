@@ -251,7 +251,7 @@ class Lanes:
         return [DecoderStep(output, attention, states)]
 
     def _settle(self, moved: dict[Decoding, list[int]]) -> None:
-        """Have decodings go on from other rows than they are on, and leave no row free.
+        """Have decodings continue from other rows than they are on, and leave no row free.
 
         Args:
             moved: for each decoding that changes, the rows that its next lanes continue.

@@ -2,7 +2,7 @@
 
 An iteration encodes the sources that came since the last one, gives them lanes, and runs the decoder, for each padded
 length that has lanes, for a step; or for a few, where nobody is told of each. So a newcomer has its first step in the
-iteration that takes it in, and a short output is out while long ones go on.
+iteration that takes it in, and a short output is out while long ones continue.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class GenerationWork:
     Attributes:
         future: resolved with the decoding when it has finished.
         submitted_at, began_at: when it was asked for and taken in, seconds of a monotonic clock.
-        span: of the trace of whoever waits for it; None = it is not traced.
+        span: of the trace of anyone who waits for it; None = it is not traced.
     """
 
     __slots__ = ("began_at", "decoding", "future", "on_step", "source", "span", "submitted_at")
@@ -118,7 +118,7 @@ class GenerationScheduler(Admission):
         """Have outputs made, together with whatever else runs. The caller must ``let_go`` of them in the end.
 
         Args:
-            span: of the trace of whoever waits for them; None = it is not traced.
+            span: of the trace of anyone who waits for them; None = it is not traced.
 
         Raises:
             TooLarge, Overloaded, Draining: refused before anything was begun.

@@ -1,8 +1,8 @@
 """The line, and which work of it runs in the next iteration. Pure: no clock, no lock, no arrays touched.
 
 Work enters at the back of a line, an iteration takes from the front, and what is not finished goes to the back again,
-so a newcomer waits for at most the work that stood there when it came, each for one iteration. Sessions' work and
-private work stand in lines of their own, and where there is both they take turns.
+so a newcomer waits for at most the work that was there when it came, each for one iteration. Sessions' work and
+private work are in lines of their own, and where there is both they take turns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Work:
         future: where its caller waits.
         alone: it was in a run that failed; its next run is its own.
         submitted_at: when it entered the line, seconds of a monotonic clock.
-        span: of the trace of whoever waits for it; None = it is not traced.
+        span: of the trace of anyone who waits for it; None = it is not traced.
     """
 
     private = False

@@ -1,6 +1,6 @@
 """Memory of fixed addresses for one shape of run, bound to the graph once and used for every run of that shape.
 
-With the arrays handed over anew at each run, as ``InferenceSession.run`` does, one row of one step costs 11 us; bound,
+With the arrays handed over again at each run, as ``InferenceSession.run`` does, one row of one step costs 11 us; bound,
 it costs 8.
 """
 
@@ -32,7 +32,7 @@ class Buffers:
 
     Attributes:
         inputs: rows ``[B x T, width]`` of the manifest's ``given``, written before a run.
-        input_bytes: the same memory, for works' bytes to be put behind each other.
+        input_bytes: the same memory, for works' bytes to be put one after another.
         states: arrays ``[B, ...]``, one for all that is carried, written before a run.
         new_states: arrays ``[B, ...]``, what a run made of ``states``; of what stays as it is, the same memory.
     """

@@ -23,9 +23,10 @@ class DeviceBuffers:
 
     Attributes:
         inputs: rows ``[B, width]`` of the manifest's ``given``, on the host, written before a run.
-        input_bytes: the same memory, for works' bytes to be put behind each other.
+        input_bytes: the same memory, for works' bytes to be put one after another.
         states: ``DeviceRows`` ``[B, ...]``, one for all that is carried, written before a run.
-        new_states: ``[B, ...]`` likewise, what a run made of ``states``; of what stays as it is, the same memory.
+        new_states: ``[B, ...]`` in the same way, what a run made of ``states``; of what stays as it is, the same
+        memory.
     """
 
     def __init__(self, manifest: Manifest, num_rows: int, graph: Graph, device: Device) -> None:

@@ -91,7 +91,7 @@ class DeviceRunner(Runner):
         return outputs, behind
 
     def run_again(self) -> None:
-        """Run on whatever is there, all rows: what an iteration takes but for the way of its states on the device.
+        """Run on whatever is there, all rows: what an iteration takes except for the way of its states on the device.
 
         Raises:
             RunFailed: onnxruntime failed.

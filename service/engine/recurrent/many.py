@@ -21,7 +21,7 @@ MAX_ROW_STEPS = 2048
 
 
 def run_many(runner: Runner, inputs: NDArray[Any], bounds: NDArray[np.int64], begin: Rows) -> tuple[NDArray[Any], Rows]:
-    """Run sequences that lie behind each other, each in the shapes that the model's promise asks for.
+    """Run sequences that lie one after another, each in the shapes that the model's promise asks for.
 
     Args:
         inputs: rows ``[S, width]`` of the manifest's ``given``, S the steps of all sequences.

@@ -1,4 +1,4 @@
-"""The observer of a recurrent model's iterations: what sessions are sent, beside the training and beside what was
+"""The observer of a recurrent model's iterations: what sessions are sent, next to the training and next to what was
 forecast of it.
 """
 

@@ -33,8 +33,8 @@ class Finished(NamedTuple):
         slots: int64 ``[R]``.
         states: the new states, arrays ``[R, ...]``; valid until the owner returns.
         last_outputs: the last step's, ``[R, O]``.
-        inputs: what went in, ``[R x n, F]``, valid likewise, where the works are this iteration and nothing else;
-            None where one of them took several.
+        inputs: what went in, ``[R x n, F]``, valid in the same way, where the works are this iteration and nothing
+            else; None where one of them took several.
     """
 
     works: list[Work]

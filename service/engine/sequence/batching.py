@@ -32,7 +32,7 @@ class SequenceWork:
 
     Attributes:
         alone: it shared a run that failed, and runs by itself.
-        span: of the trace of whoever waits for it; None = it is not traced.
+        span: of the trace of anyone who waits for it; None = it is not traced.
     """
 
     __slots__ = ("alone", "context", "future", "num_steps", "rows", "span", "submitted_at")

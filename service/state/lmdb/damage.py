@@ -37,7 +37,7 @@ class Damage:
         self.session_ids: set[str] = set()
 
     def found(self, segment: Segment, salvaged: Salvaged) -> None:
-        """At the segment's end stands none of its sound entries, and further on is what was salvaged.
+        """At the segment's end is none of its sound entries, and further on is what was salvaged.
 
         Raises:
             JournalDamaged: there is something between them, which nobody can name.
@@ -77,7 +77,7 @@ class Damage:
             self.lost(last, end)
 
     def lost(self, segment: Segment, end: int) -> None:
-        """Nobody can name whose records stood between the segment's end and ``end``.
+        """Nobody can name whose records was between the segment's end and ``end``.
 
         Raises:
             JournalDamaged: that is not to be accepted.

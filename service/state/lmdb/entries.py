@@ -132,7 +132,7 @@ def parse_tail(segment: int, content: bytes, at: int) -> Tail | None:
 def parse_by_head(segment: int, content: bytes, start: int) -> Tail | None:
     """What the tail of the entry at ``start`` would say, had it not been damaged, by the entry's head.
 
-    None where no head stands there, or what stands behind it is not of this very entry.
+    None where no head is there, or what is behind it is not of this very entry.
     """
     if start + HEAD.size > len(content):
         return None

@@ -2,16 +2,17 @@
 
 A commit appends one entry to a file, whatever the sessions in it are: one write, in place of a page of the database for
 each session. Entries are appended under a lock, and who takes it first reads what others have appended since, so
-all processes see the same order of changes. Each knows where the newest record of a session stands in the segments;
+all processes see the same order of changes. Each knows where the newest record of a session is in the segments;
 records that are in none are in the database.
 
 A segment ends with a mark, and another begins. When all of it is in the database, a second mark says so, and its file
 is used for a later segment: a file that is there already is written many times faster than one that grows. So what
-stands in a file may be of a former segment. It is told by the number at the beginning of the file, and every entry's
+is in a file may be of a former segment. It is told by the number at the beginning of the file, and every entry's
 checksum covers the number and the place; an entry that a crash has cut short fails it, too, and is overwritten.
 
-One that was damaged fails it as well, and is told from that by what follows (``salvage.py``): what is sound is taken,
-sessions whose record is not are read as b"", and where it is not known whose records are gone, the journal is refused.
+One that was damaged fails it as well, and is distinguished from that by what follows (``salvage.py``): what is sound
+is taken, sessions whose record is not are read as b"", and where it is not known whose records are gone, the journal
+is refused.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Journal:
             yield
 
     def append(self, session_ids: Sequence[str], records: Any, sizes: Sequence[int] | int) -> None:
-        """Append the records of sessions, which stand in a buffer one behind another; only under ``locked``.
+        """Append the records of sessions, which are in a buffer one behind another; only under ``locked``.
 
         Args:
             sizes: bytes of each; or of every one, where they are alike.

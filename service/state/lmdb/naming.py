@@ -12,7 +12,7 @@ class Naming:
     """The files of segments that are on the disk, as far as their beginning.
 
     To be named as long as nobody appends to it is cheap: later, all that it holds by then goes to the disk with it, and
-    whoever appends waits for that.
+    anyone who appends waits for that.
 
     Args:
         folder: of the journal.

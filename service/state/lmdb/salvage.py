@@ -1,7 +1,7 @@
-"""Salvage: what can still be read behind a place in a segment at which no sound entry stands.
+"""Salvage: what can still be read behind a place in a segment at which no sound entry is.
 
 Where nothing can, the place is the segment's end: behind it is at most an entry that was not finished, or what the file
-held for a former segment. Where something can, what stands at the place was damaged, or did not reach the disk before a
+held for a former segment. Where something can, what is at the place was damaged, or did not reach the disk before a
 power cut, and of the latter nothing is promised but what was synced.
 """
 
@@ -33,10 +33,10 @@ from ostinato.service.state.records import is_sound
 
 
 class Salvaged(NamedTuple):
-    """An entry behind a place at which no sound one stands.
+    """An entry behind a place at which no sound one is.
 
     Attributes:
-        start, end: where it stands.
+        start, end: where it is.
         entry: with places of size 0 for records that are damaged.
         damaged_ids: of those sessions.
         is_proof: it shows that what is before it was in the file once, so that it was damaged since.

@@ -57,12 +57,12 @@ class Segment:
     """A file of entries.
 
     Args:
-        is_new: the file is made, or one of a former segment's is begun anew; False: it is there.
+        is_new: the file is made, or one of a former segment's is begun again; False: it is there.
 
     Attributes:
         number: its place among the segments.
         end: where the next entry goes, as far as this process knows.
-        newest: session id -> where its newest record in this file stands, offset << 32 | size.
+        newest: session id -> where its newest record in this file is, offset << 32 | size.
         is_over: whether entries go to a later one.
 
     Raises:
@@ -180,7 +180,7 @@ class Segment:
 
     def _is_former(self, start: int, end: int) -> bool:
         """Whether an entry is of a segment that had the file before, as its tail says: where entries are alike, one
-        stands at the end of each of this segment's, and need not be read whole.
+        is at the end of each of this segment's, and need not be read whole.
         """
         tail = os.pread(self.file, TAIL.size, max(start, end - TAIL.size))
         if len(tail) < TAIL.size or not tail.startswith(TAIL_MAGIC):

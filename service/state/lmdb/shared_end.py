@@ -22,7 +22,7 @@ _END = struct.Struct("<QQQ")
 
 
 class SharedEnd:
-    """The end that whoever appends moves, with the lock of the folder held.
+    """The end that anyone who appends moves, with the lock of the folder held.
 
     Args:
         lock: the file that is locked; it holds the end, too.

@@ -197,7 +197,7 @@ class LmdbStore(DurableStore):
                 if tenant in (None, tenant_of(name)):
                     yield name, stored.get(name)
                 elif tenant:
-                    return  # a tenant's names stand together
+                    return  # a tenant's names are together
                 else:
                     after = stored_name(tenant_of(name), LAST)  # and among the bare ones: behind them
                     break

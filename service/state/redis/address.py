@@ -76,7 +76,7 @@ class Tls:
     Attributes:
         ca_file: certificates of who vouches for servers; None = those that this machine trusts.
         certificate_file, key_file: this client's own; the key may be in the same file.
-        server_name: stands in the servers' certificates; None = the host that was connected to.
+        server_name: is in the servers' certificates; None = the host that was connected to.
     """
 
     ca_file: str | None = None

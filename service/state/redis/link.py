@@ -33,7 +33,7 @@ class Link:
     when its server turned out not to be the one to be asked any more.
 
     A server that does not answer in time is left alone until it does: meanwhile requests fail at once. Nothing else
-    keeps a request from trying to connect, but for a moment after this client was turned away.
+    keeps a request from trying to connect, except for a moment after this client was turned away.
 
     Attributes:
         num_connections: how many were made.
@@ -66,7 +66,7 @@ class Link:
         """Send commands, at once where there is a connection; what is awaited gives what Redis says to each.
 
         Where the connection was lost before the answers were there, or an answer says that another server is to be
-        asked, all are sent again over a new one, once: they must be such that it does not matter whether Redis did them
+        asked, all are retried over a new one, once: they must be such that it does not matter whether Redis did them
         before, or ``on_resend`` tells who has to know.
 
         Raises:

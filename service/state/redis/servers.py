@@ -61,7 +61,7 @@ class RedisServers:
     def ask(self, commands: Sequence[Command], resent: set[int] | None = None) -> Awaitable[list[Any]]:
         """Send commands, at once where there is one server; what is awaited gives what Redis says to each, errors
         among it as ``hiredis.ReplyError``. Where a cluster's server cannot be asked, others are all the same: in the
-        places of its answers stands the ``RedisError``.
+        places of its answers is the ``RedisError``.
 
         Args:
             resent: gets the index of each command that some server was sent before and did not answer: whatever is

@@ -22,7 +22,7 @@ ABSENT = -1
 MIN_MILLISECONDS = 1000.0
 """Even a record that nobody is to find is there for a moment, so that its commit is known when it is sent again."""
 
-# KEYS are those of records and ARGV[3] on the records. In ARGV[1] stand the stamps that they shall replace, ABSENT
+# KEYS are those of records and ARGV[3] on the records. In ARGV[1] are the stamps that they shall replace, ABSENT
 # where there shall be none, and in ARGV[2] for how many milliseconds they are kept, as doubles; what is as long as 1e15
 # of them is for ever, since Redis counts no further. The answer is a digit for each. A record that ends its session (it
 # has no outputs) takes the place of what is no string, too; and a Redis that is out of memory takes it, since something
@@ -79,7 +79,7 @@ class Swaps:
     """Puts records in the place of others, each if it is still there.
 
     A record is known by its stamp, its first 8 bytes. One whose own stamp is found in its place was put there before,
-    by the same swap, whose answer was lost: it has won. Where another's stamp is found when a swap is sent again, it
+    by the same swap, whose answer was lost: it has won. Where another's stamp is found when a swap is retried, it
     may have won the first time, and another change have followed: that is not known.
     """
 
@@ -139,7 +139,7 @@ class Swaps:
     ) -> Swapped:
         answers = await sent
         unseen = [index for index, answer in enumerate(answers) if _is_error(answer, "NOSCRIPT")]
-        if unseen:  # a server that has begun anew, or has never seen it
+        if unseen:  # a server that has begun again, or has never seen it
             commands = [Command(slots[index], pack(b"EVAL", SCRIPT, *parts[index])) for index in unseen]
             later_resent: set[int] = set()
             try:

@@ -49,7 +49,7 @@ class InferStream:
     Those of one sequence are applied in the order sent, one behind the other, and answered in it; all others run side
     by side. While ``max_stream_frames`` of them, or more bytes than ``max_body_bytes``, are not answered, or their
     answers not taken, no further one is read, and HTTP/2 has the client wait. One that fails is answered with its
-    error, and the stream goes on.
+    error, and the stream continues.
 
     Where the client is gone or has cancelled, what has not begun is dropped, and what has begun is committed.
     """
