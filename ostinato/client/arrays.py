@@ -65,7 +65,7 @@ def to_outputs(numbers: object, null: float = -np.inf) -> Array:
 
     ``null`` is what JSON's null stands for: in outputs minus infinity, the only such number that the service answers.
 
-    float32 stands in JSON in as few digits as give the same bits back.
+    float32 is in JSON in as few digits as give the same bits back.
 
     Raises:
         UnexpectedAnswer: they are no numbers, none that float32 can hold, or rows of different lengths.

@@ -44,12 +44,12 @@ Result = TypeVar("Result")
 
 class AsyncClient(AsyncDataFrameMethods):
     """Models and sessions of a running service; ``Client`` is the same for code that blocks. Made once, it may be used
-    by one ``asyncio.run`` after another: each connects anew.
+    by one ``asyncio.run`` after another: each connects again.
 
-    A request that was refused for now (429, 503) is sent again after the server's ``Retry-After``, or else after pauses
-    that double. One whose answer was lost is sent again where that is safe: all are, except a ``step_many`` that lacks
+    A request that was refused for now (429, 503) is retried after the server's ``Retry-After``, or else after pauses
+    that double. One whose answer was lost is retried where that is safe: all are, except a ``step_many`` that lacks
     a ``seq`` and a stream of outputs that has begun: ``seq`` keeps a step from being applied twice, the client makes
-    up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn anew).
+    up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn again).
 
     Every verb raises:
         ServiceError: the service refused it; in the service's words. UnexpectedAnswer: what came is no answer to what
@@ -59,7 +59,7 @@ class AsyncClient(AsyncDataFrameMethods):
         url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
         key: what ``ostinato keys new`` printed, where the service has keys; None = that of the environment, in
             ``OSTINATO_KEY`` or the file ``OSTINATO_KEY_FILE``, if there is one.
-        patience_seconds: for how long a request is sent again; 0 = it is sent once. Where nobody listens, and
+        patience_seconds: for how long a request is retried; 0 = it is sent once. Where nobody listens, and
             no service was reached before, each address is tried once.
         timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
             that never comes is not asked for again.
@@ -178,7 +178,7 @@ class AsyncClient(AsyncDataFrameMethods):
 
         Args:
             initial_state: to start from: one for all sequences, or a list with one (or None) for each.
-            context: what is the same in all steps of a sequence, likewise.
+            context: what is the same in all steps of a sequence, in the same way.
             go_backwards: run each sequence from its last step to its first.
             align: outputs with a delay by the steps that they speak of: ``[n - D, O]``, where D is the longest delay.
         """
@@ -211,7 +211,7 @@ class AsyncClient(AsyncDataFrameMethods):
         """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
-        does (``contextlib.aclosing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        does (``contextlib.aclosing``). One that breaks off is not retried: that raises ServiceUnreachable.
         """
         begin, reads = self._generation.begin_stream(model, inputs, options)
         return stream_async(self._connections, begin, self._sleep, reads)
@@ -299,8 +299,8 @@ class AsyncClient(AsyncDataFrameMethods):
         """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or times ``at`` ``[R]``. Rows fail
         alone; the result's ``errors`` tell of them.
 
-        It is sent again after a lost answer if every row has one of these, or an ``offset`` (``[R]``: where it is in
-        ``source``), and no session stands in it twice.
+        It is retried after a lost answer if every row has one of these, or an ``offset`` (``[R]``: where it is in
+        ``source``), and no session is in it twice.
         """
         options: dict[str, Any] = {"create_missing": create_missing, "at": at, "source": source, "offset": offset}
         return await self._run(self._verbs.step_many(model, session_ids, inputs, seq, **options))

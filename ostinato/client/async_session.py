@@ -20,7 +20,7 @@ from ostinato.client.verbs import Verbs
 class AsyncSession(SessionHandle):
     """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
 
-    ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that
     failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: send the same
     inputs again, or ``sync()``. Tasks may share it; their chunks take turns.
 

@@ -29,7 +29,7 @@ class AsyncStream(StreamHandle):
     """Steps of a model's sessions over one WebSocket, which ``async with`` connects and closes.
 
     Any number of tasks may step at once; the chunks of one session take turns. When the connection is lost, or the
-    service goes away (1001), it is made anew, and frames that were not answered are sent again: ``seq`` keeps them from
+    service goes away (1001), it is made again, and frames that were not answered are retried: ``seq`` keeps them from
     being applied twice. So are those that the service refused for now.
 
     Attributes:

@@ -42,9 +42,9 @@ Result = TypeVar("Result")
 
 
 class Client(DataFrameMethods):
-    """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is sent again, what the
+    """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is retried, what the
     verbs raise, and what the arguments are. Threads may share a client, and so may processes: one that is forked off
-    connects anew, and a pickled client is its settings.
+    connects again, and a pickled client is its settings.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class Client(DataFrameMethods):
         """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
         Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
-        does (``contextlib.closing``). One that breaks off is not sent again: that raises ServiceUnreachable.
+        does (``contextlib.closing``). One that breaks off is not retried: that raises ServiceUnreachable.
         """
         begin, reads = self._generation.begin_stream(model, inputs, options)
         return stream_blocking(self._connections, begin, self._sleep, reads)

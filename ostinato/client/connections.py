@@ -40,7 +40,7 @@ class Connections(Generic[Http]):
         """The client of httpx2.
 
         Raises:
-            CommandError: it was closed; or it cannot be made anew in a process that was forked off.
+            CommandError: it was closed; or it cannot be made again in a process that was forked off.
         """
         http = self._http
         return self._made_anew() if http is None else http

@@ -78,7 +78,7 @@ class GivenDataFrame:
         return array if array.dtype.kind == "f" else None
 
     def beside(self, kept: Sequence[str], columns: Mapping[str, NDArray[Any]]) -> Any:
-        """A frame of the same rows in the same order: those columns of its own that are kept, and new ones. What stands
+        """A frame of the same rows in the same order: those columns of its own that are kept, and new ones. What is
         in pandas' index stays there.
         """
         own = [name for name in kept if name in self._columns]

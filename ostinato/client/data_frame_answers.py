@@ -18,7 +18,7 @@ class AnswerColumns:
     """Columns of ``num_rows`` rows, NaN where there is no answer.
 
     Args:
-        taken: names that stand beside them.
+        taken: names that are next to them.
 
     Raises:
         InputError: an output has such a name, or several rows for a step.

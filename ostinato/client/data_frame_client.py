@@ -91,7 +91,7 @@ class AsyncDataFrameMethods:
         """Step a session for each id: the rows of one id are its consecutive steps. Returns a frame of the same rows in
         their order: ``id``, ``time``, and the outputs by their names, NaN where a row has none.
 
-        Sessions are looked up once, and each step has its ``seq``, so what is sent again after a lost answer is applied
+        Sessions are looked up once, and each step has its ``seq``, so what is retried after a lost answer is applied
         once. With ``time`` a model whose steps have times is told these instead (``at``), unless ``seq`` is given: the
         frame then needs no columns of what the calendar tells, missing steps are filled in, and older ones are refused.
         Rows fail alone, and hold up their own session.
@@ -118,7 +118,7 @@ class AsyncDataFrameMethods:
         version: str | None = None,
     ) -> Any:
         """Run a whole sequence for each id, in no session. Returns a frame as ``step_frame`` does; an output that is
-        made once for a sequence stands in its last row.
+        made once for a sequence is in its last row.
         """
         return await self._run(self._data_frames.predict(model, frame, id=id, time=time, version=version))
 

@@ -22,7 +22,7 @@ class EventParser:
     """Gives each event as soon as its last byte is there. What is not whole at the end is no event."""
 
     def __init__(self) -> None:
-        # A character may arrive in two pieces; a mark of the byte order may stand in front.
+        # A character may arrive in two pieces; a mark of the byte order may be in front.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._rest = ""
         self._name = ""

@@ -28,7 +28,7 @@ class ClientRequest:
         path: with its query; none in a frame.
         body: as bytes.
         media_type: of the body.
-        may_repeat: whether sending it again is harmless where it was applied.
+        may_repeat: whether retrying it is harmless where it was applied.
     """
 
     method: str
@@ -102,10 +102,10 @@ class Exchanges:
         return Exchanges((url,), self._policy, clock=self._clock, chance=self._chance)
 
     def settle(self, request: ClientRequest) -> Plan[Settled]:
-        """Send a request until its answer stands, be it a refusal.
+        """Send a request until it has its final answer, which may be a refusal.
 
         Raises:
-            ServiceUnreachable: there was no answer, and sending it again is not safe or did not help.
+            ServiceUnreachable: there was no answer, and retrying it is not safe or did not help.
         """
         began_at = self._clock()
         may_be_a_repeat = False
@@ -134,7 +134,7 @@ class Exchanges:
             yield Pause(pause_seconds)
 
     def ask(self, request: ClientRequest) -> Plan[ServiceAnswer]:
-        """Send a request until its answer stands.
+        """Send a request until it has its final answer.
 
         Raises:
             ServiceError: the service refused it.

@@ -19,7 +19,7 @@ Known: TypeAlias = Mapping[str, Row] | Rows | None
 
 
 class ForecastOptions(TypedDict, total=False):
-    """What is told beside the outputs.
+    """What is told in addition to the outputs.
 
     ``level``: of intervals, in percent: 80, or [80, 95]. ``quantiles``: probabilities. ``num_samples``: paths, drawn
     from ``seed``; without one the service draws one, and tells it.
@@ -47,7 +47,7 @@ class Forecast:
         outputs: ``[horizon, O]``, several by name, as of a forecast without options.
         intervals: level in percent -> interval.
         quantiles: probability -> float64 ``[horizon]``; by target where there are several.
-        samples: paths, float64 ``[num_samples, horizon]``, likewise; None where none was asked for.
+        samples: paths, float64 ``[num_samples, horizon]``, in the same way; None where none was asked for.
         seed: that the paths were drawn from; None where none were.
         at: the times of the steps ahead; None where they are not known.
     """

@@ -1,4 +1,4 @@
-"""Forks of the process: what a child inherits and must not touch, and what it is given anew in its place.
+"""Forks of the process: what a child inherits and must not touch, and what it is given again in its place.
 
 A child has copies of its parent's sockets and locks. If it wrote to the sockets, both would read each other's answers;
 if it closed them politely, the parent's streams would end; and a lock that another thread held at that moment is held
@@ -39,8 +39,8 @@ def leave_alone(*inherited: Any) -> None:
 def cut_off(socket: Any) -> None:
     """Cut an inherited socket off from its connection, which stays the parent's: its number leads nowhere from now on.
 
-    Whoever still holds it may write to it, shut it down or close it, and reaches nobody. And when the parent hangs up,
-    the other side learns of it, for no copy is left here.
+    Anyone who still holds it may write to it, shut it down or close it, and reaches nobody. And when the parent hangs
+    up, the other side learns of it, for no copy is left here.
     """
     if socket is None:
         return

@@ -1,6 +1,6 @@
 """Streams of outputs, carried out by httpx2: for clients that block, and for those that do not.
 
-Until a stream has begun, its request is sent again as any other. After that it is not: its steps were told already.
+Until a stream has begun, its request is retried as any other. After that it is not: its steps were told already.
 """
 
 from __future__ import annotations

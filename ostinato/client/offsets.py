@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class InSource(TypedDict, total=False):
-    """Where a chunk is, in place of ``seq``: sent again, from wherever, it is answered again and not applied twice.
+    """Where a chunk is, in place of ``seq``: retried, from wherever, it is answered again and not applied twice.
 
     Attributes:
         source: what the readings come from, as ``"readings/3"``; at most 255 characters.

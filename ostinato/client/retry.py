@@ -1,11 +1,11 @@
-"""Retries: whether a request is sent again, and when. Pure: time and chance are arguments.
+"""Retries: whether a request is retried, and when. Pure: time and chance are arguments.
 
 What came of sending it is one of four:
 
     DONE         a 2xx
     REFUSED      an answer that stays the same however often it is asked for
-    NOT_NOW      refused for now, or never sent: nothing was applied, so it may always be sent again
-    UNKNOWN      lost, or an answer that leaves open whether it was applied: sent again only if that is harmless
+    NOT_NOW      refused for now, or never sent: nothing was applied, so it may always be retried
+    UNKNOWN      lost, or an answer that leaves open whether it was applied: retried only if that is harmless
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def judge(outcome: Outcome) -> Verdict:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long and how often a request is sent again.
+    """How long and how often a request is retried.
 
     Attributes:
         patience_seconds: counted from its first sending; 0 = it is sent once.
@@ -109,11 +109,11 @@ class RetryPolicy:
         elapsed_seconds: float,
         chance: float,
     ) -> float | None:
-        """How long to wait before the request is sent again; None = never: the outcome stands.
+        """How long to wait before the request is retried; None = never: the outcome is final.
 
         Args:
             outcome: of the latest attempt.
-            may_repeat: whether the request does no harm when it is applied and sent again.
+            may_repeat: whether the request does no harm when it is applied and retried.
             may_be_there: whether a service has ever been reached, or an address was not tried yet. Where nobody listens
                 and nobody ever did, waiting is no help: the address is wrong, or the service is still to be started.
             num_attempts: how often it was sent, at least 1.

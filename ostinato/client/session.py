@@ -96,7 +96,7 @@ class SessionHandle:
     def _step_plan(self, inputs: Rows, *, return_sequences: bool, at: Times | None, place: InSource) -> Plan[Outputs]:
         info = self._opened()
         made = yield from self._verbs.step(info, inputs, return_sequences=return_sequences, at=at, place=place)
-        # Only now: a chunk that failed leaves the count as it was, and may be sent again.
+        # Only now: a chunk that failed leaves the count as it was, and may be retried.
         self._info = replace(info, steps=made.steps, last_at=made.at[-1] if made.at else None)
         self.output_steps, self.filled = made.output_steps, made.filled
         self.anomaly, self.events = made.anomaly, made.events
@@ -148,7 +148,7 @@ class SessionHandle:
 class Session(SessionHandle):
     """A session of a ``Client``; leaving its ``with`` block closes it, unless it is kept.
 
-    ``seq`` is sent with every chunk, so a chunk whose answer was lost is sent again and not applied twice. One that
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that
     failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was interrupted may have been applied: send the
     same inputs again, or ``sync()``. Threads may share it; their chunks take turns.
 

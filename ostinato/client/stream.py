@@ -30,7 +30,7 @@ class Stream(StreamHandle):
     """Steps of a model's sessions over one WebSocket, which ``with`` connects and closes.
 
     One step is under way at a time; threads that share it take turns. When the connection is lost, or the service goes
-    away (1001), it is made anew, and the frame is sent again: ``seq`` keeps it from being applied twice. So is one that
+    away (1001), it is made again, and the frame is retried: ``seq`` keeps it from being applied twice. So is one that
     the service refused for now.
 
     Attributes:

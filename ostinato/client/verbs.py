@@ -135,7 +135,7 @@ class Verbs:
         times = None if at is None else to_texts(at)
         body = _given(session_ids=list(session_ids), inputs=inputs, seq=seq, create_missing=create_missing, at=times)
         body |= _given(source=source, offset=offset)
-        # Of a session that stands in it twice the service remembers the last step only.
+        # Of a session that is in it twice the service remembers the last step only.
         may_repeat = tells_each(len(session_ids), seq, times, offset) and len(set(session_ids)) == len(session_ids)
         path = model_path(model, "/step")
         answer = yield from self._post(path, body, may_repeat=may_repeat)

@@ -27,7 +27,7 @@ class KeyChunks:
             was stepped with it, and has the latter when the chunk is applied.
         bounds: int32 ``[C + 1]``: chunk ``c`` is ``rows[bounds[c]:bounds[c + 1]]``.
         rows: ``[N, F]``, the readings in the order of the chunks.
-        places: int64 ``[N]``: where each of them stands in the batch, whose partitions lie one behind the other.
+        places: int64 ``[N]``: where each of them is in the batch, whose partitions lie one behind the other.
         seqs: int64 ``[C]``, the steps that each session has before its chunk; then ``sources``, ``firsts`` and
             ``triggers`` mean nothing. None = these say it.
     """

@@ -1,6 +1,6 @@
 """The connector: readings in, answers out, a batch at a time.
 
-A batch is a stretch of each partition that lies right behind what was committed. Its readings are one chunk for each
+A batch is a stretch of each partition that lies directly after what was committed. Its readings are one chunk for each
 key, applied by one columnar message; then the answers, the dead letters and the new position are published as one. So
 no key
 ever has more than one chunk that was applied and not answered for, and that one the session can answer again: a kill at

@@ -1,8 +1,8 @@
 """The ends of a connector: a source of messages, a sink of answers, and the keeper of how far it has come.
 
-Whoever keeps the positions decides what is promised. Where the sink keeps them, in the same transaction as the answers,
-each answer is published once. Else a keeper is told after the answers are published, and what was not yet told of is
-published again.
+Anyone who keeps the positions decides what is promised. Where the sink keeps them, in the same transaction as the
+answers, each answer is published once. Else a keeper is told after the answers are published, and what was not yet
+told of is published again.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class ReadingSource(ABC):
     keeper: PositionKeeper | None = None
 
     def open(self, on_given: Callable[[list[str]], None], on_taken: Callable[[list[str]], None]) -> None:
-        """Begin, or begin anew. The callbacks are told of partitions that this connector is given, before it reads from
-        them, and of those that are taken from it, before somebody else does; at once or while it polls.
+        """Begin, or begin again. The callbacks are told of partitions that this connector is given, before it reads
+        from them, and of those that are taken from it, before somebody else does; at once or while it polls.
         """
         del on_taken
         on_given(self.partitions())

@@ -1,6 +1,6 @@
 """Files as source and sink: a message a line, an answer a line; and positions in a file that is replaced as a whole.
 
-An answer's file grows, and the position's file says how long it was when that was true: whatever lies behind was
+An answer's file grows, and the position's file says how long it was when that was true: whatever comes after was
 written by a batch that was not committed, and is cut off at the start.
 """
 

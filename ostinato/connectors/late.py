@@ -2,13 +2,13 @@
 not.
 
 Everything here follows from the partition's messages alone, in their order, and from what the last commit kept: a
-connector that begins anew comes to the same readings, let go by the same messages.
+connector that begins again comes to the same readings, let go by the same messages.
 
 With the rule ``replay``, what is held is answered for at once, and again when one comes before it: the gate then tells
 what came of each key, too.
 
 A reading is let go when the newest time of its partition is ``window`` past its own; at once where the window is 0. It
-is late where its key has had one as new. ``SourcePosition`` has what is needed to go on: messages from ``offset`` to
+is late where its key has had one as new. ``SourcePosition`` has what is needed to continue: messages from ``offset`` to
 ``done`` are read again, and of those just the ones newer than ``newest - window`` were held.
 """
 

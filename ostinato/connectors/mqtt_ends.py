@@ -1,7 +1,7 @@
 """MQTT 5 as source and sink: a session that the broker keeps, and messages that are acknowledged when they are
 answered.
 
-A broker that is connected to anew delivers again what was not acknowledged. A message that this connector still has
+A broker that is connected to again delivers again what was not acknowledged. A message that this connector still has
 under the same number is not taken twice; after a kill only the messages' own count tells (``[source] offset``).
 """
 
@@ -87,7 +87,7 @@ class MqttSource(ReadingSource):
     """A topic, or a filter of several.
 
     Its one partition is ``FILTER/0`` where the messages count themselves. Else its name has this run in it, so that a
-    chunk is safe to send again, but not after a kill.
+    chunk is safe to retry, but not after a kill.
     """
 
     is_replayable = False
@@ -113,7 +113,7 @@ class MqttSource(ReadingSource):
         if reason.is_failure:
             return
         if not flags.session_present:
-            # The broker counts anew: what it delivered before is not to be acknowledged under another's number.
+            # The broker counts again: what it delivered before is not to be acknowledged under another's number.
             with self._changed:
                 self._unacknowledged.clear()
                 self._mids.clear()

@@ -5,9 +5,9 @@ A key has two sessions. The *settled* one has the readings before which none may
 reading comes late, it begins again as a copy of the settled one, and what waits is applied to it in the order of times;
 the answers of what was answered for before are corrections.
 
-So nothing has to be kept of the session that answers: a connector that begins anew begins it anew, too, when its key's
-next reading comes. Its chunks say how many steps it has, so what is still on its way from before is refused, or is the
-same to the bit.
+So nothing has to be kept of the session that answers: a connector that begins again begins it again, too, when its
+key's next reading comes. Its chunks say how many steps it has, so what is still on its way from before is refused, or
+is the same to the bit.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ReplaySessions:
             wait: called before something is asked again, with the reason; raises where it is not to be.
 
         Raises:
-            EndUnreachable: a session is not as this connector left it; all has to be begun anew.
+            EndUnreachable: a session is not as this connector left it; all has to be begun again.
             CommandError: as ``ServiceLine``.
         """
         jobs = [self._job(arrival) for of_part in arrivals for arrival in of_part]

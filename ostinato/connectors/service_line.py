@@ -74,7 +74,7 @@ class ServiceLine:
         return found
 
     def begin_again(self, session_id: str, settled_id: str) -> int | None:
-        """End a session if it is there, and begin it as a copy of another, or anew where that was never there; returns
+        """End a session if it is there, and begin it as a copy of another, or again where that was never there; returns
         how many steps it has. None = the other has ended, so that nobody knows what the copy would have had.
 
         Raises:

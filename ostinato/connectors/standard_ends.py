@@ -18,7 +18,7 @@ READ_BYTES = 1 << 16
 
 class StandardInput(ReadingSource):
     """Lines that come once. The name of its one partition has this run in it, of which its offsets count the lines: a
-    chunk is safe to send again, but not after a kill.
+    chunk is safe to retry, but not after a kill.
     """
 
     is_replayable = False

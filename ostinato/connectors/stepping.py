@@ -76,7 +76,7 @@ class Stepping:
                 raise
 
     def finish(self) -> SteppedBatch:
-        """Wait for the answers, and send again what was not applied for a passing reason.
+        """Wait for the answers, and retry what was not applied for a passing reason.
 
         Raises:
             StaleBatch.

@@ -2,7 +2,7 @@
 
 A notice is sent until the receiver takes it (2xx), with waits that grow, or until it cannot be: then it goes to the
 dead letters with the reason. A failure that passes holds up the others as briefly as it can: they are due one after the
-other, and the one that failed stands behind them.
+other, and the one that failed is behind them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Receiver:
             "webhook-signature": self._secrets.signature(notice.id, timestamp, notice.body),
         }
         connection = self._kind(self._host, self._port, timeout=self._timeout_seconds)
-        # A socket's own time begins anew with each byte that comes.
+        # A socket's own time begins again with each byte that comes.
         limit = threading.Timer(self._timeout_seconds, _cut, [connection])
         limit.daemon = True
         try:

@@ -1,7 +1,7 @@
 """Numbers as people and their programs write them: decimal commas, separators of thousands, signs of currencies.
 
 One cell does not tell: ``1,234`` may be 1234. The cells of a file do, as its other columns are written by the same
-program. What nothing tells is left as it is, and refused by whoever reads a number.
+program. What nothing tells is left as it is, and refused by anyone who reads a number.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Preamble(NamedTuple):
 
 
 def find_preamble(lines: Sequence[str], delimiters: Sequence[str]) -> Preamble:
-    """What stands above the header in the first lines of a file: Excel's ``sep=;``, comments, a title.
+    """What is above the header in the first lines of a file: Excel's ``sep=;``, comments, a title.
 
     A title or comment is a line that no delimiter cuts, or begins with ``#``, above a line that is cut into cells
     that are no numbers.

@@ -20,7 +20,7 @@ class SeriesColumn(NamedTuple):
 
 
 def find_series_column(table: Table, time_positions: Sequence[int]) -> SeriesColumn | None:
-    """The column with which each row's time stands once, of several the one with fewest series; None = there is none.
+    """The column with which each row's time is once, of several the one with fewest series; None = there is none.
 
     Raises:
         InputError: the table cannot be read.

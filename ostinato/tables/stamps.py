@@ -81,7 +81,7 @@ class StampReader:
         """The stamp of a row.
 
         Raises:
-            ValueError: it is none, or is written otherwise than those before it.
+            ValueError: it is none, or is written differently from those before it.
         """
         if not any(cells):
             raise ValueError("the row has no time, so it has no place among the others; write it, or remove the row")

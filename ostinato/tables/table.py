@@ -44,7 +44,7 @@ class NamedColumns(NamedTuple):
 
 
 class Table:
-    """A table in a file, plain or compressed, read anew each time that its rows are asked for.
+    """A table in a file, plain or compressed, read again each time that its rows are asked for.
 
     The delimiter is the one of ``,`` ``;`` tab ``|`` that cuts the header into most cells; of several, the first in
     this order. Quotes are ``"``, doubled within a cell. Blank lines are passed over, and so is a delimiter at the end
@@ -53,7 +53,7 @@ class Table:
     Of a Parquet file the columns are the header, and the rows are counted as if they were lines below it. In JSON a row
     is an object.
 
-    What stands above the header (``sep=;``, comments, a title) is passed over, and so are totals and remarks below the
+    What is above the header (``sep=;``, comments, a title) is passed over, and so are totals and remarks below the
     last row; a first row of numbers alone is no header, and the columns are then called ``1``, ``2``, ... Numbers with
     a decimal comma, separators of thousands or the sign of a currency become plain ones.
 

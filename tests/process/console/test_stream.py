@@ -119,7 +119,7 @@ def test_a_run_goes_on_where_it_was_when_the_server_is_killed_under_it(
     page.click("text=Play")
     page.until("Number(document.querySelector('input[type=range]').max) > 100")
     server.kill()
-    page.until_shown("It goes on by itself where it was.")
+    page.until_shown("It continues by itself where it was.")
     server.start()
     page.choose("label=Speed", "Infinity")
     page.until_shown("of 1,008, the end")

@@ -124,7 +124,7 @@ export class Lane {
       });
       at += rows.length;
     }
-    const begun = kept ? `set to the state kept at step ${from}` : "begun anew";
+    const begun = kept ? `set to the state kept at step ${from}` : "begun again";
     return { id, how: `a new session was ${begun} and stepped through ${step - from} rows again`, replayed, same };
   }
 

@@ -84,7 +84,7 @@ signals.addEventListener("key", (event) => {
 
 signals.addEventListener("reach", (event) => {
   trouble.hidden = event.detail.isReached;
-  trouble.textContent = event.detail.isReached ? "" : "The server does not answer. It is asked again and again, and this page goes on when it is back.";
+  trouble.textContent = event.detail.isReached ? "" : "The server does not answer. It is asked again and again, and this page continues when it is back.";
 });
 
 document.getElementById("key").classList.toggle("set", Boolean(key()));

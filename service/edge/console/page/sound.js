@@ -39,7 +39,7 @@ export class SoundSource {
 /** A WAV of 16 bits at the model's rate sample by sample, as it stands there; any other sound by the browser's own reader. */
 export async function soundOf(buffer, name, rate) {
   const plain = plainWave(buffer);
-  if (plain?.rate === rate) return new SoundSource(rate, `${name}: ${(plain.samples.length / rate).toFixed(1)} s, as it stands in the file`, plain.samples);
+  if (plain?.rate === rate) return new SoundSource(rate, `${name}: ${(plain.samples.length / rate).toFixed(1)} s, as it is in the file`, plain.samples);
   const decoded = await new OfflineAudioContext(1, 1, rate).decodeAudioData(buffer.slice(0)).catch(() => {
     throw new Error(`${name} is no sound that this browser reads; a WAV is.`);
   });

@@ -135,7 +135,7 @@ function showHero(hero, ready, listed, manifests, facts) {
   fill(hero,
     element("p", { class: `state ${mood}` }, element("i", { class: "dot", "aria-hidden": "true" }), title),
     element("p", { class: "sentence" }, sentence, " ", ready.reason ?? ""),
-    failed.length ? element("p", { class: "bad" }, `Not served: ${failed.join(", ")}. The reason stands with the model below.`) : null,
+    failed.length ? element("p", { class: "bad" }, `Not served: ${failed.join(", ")}. The reason is with the model below.`) : null,
     element("p", { class: "actions" },
       streamed ? element("a", { class: "first", href: `#/stream/${named(streamed.model)}` }, "Stream an example through a model") : null,
       written ? element("a", { class: streamed ? "second" : "first", href: `#/generate/${named(written.model)}` }, "Have a model write") : null,

@@ -223,7 +223,7 @@ class StreamView {
   }
 
   tellMood(mood) {
-    if (mood === "waiting") this.say("The connection is lost, or the server is busy. It goes on by itself where it was.", "warn");
+    if (mood === "waiting") this.say("The connection is lost, or the server is busy. It continues by itself where it was.", "warn");
     else if (this.told.className === "told warn") this.say("");
   }
 
@@ -284,7 +284,7 @@ class StreamView {
     this.isBack = step < run.position;
     if (!this.isBack) return this.present();
     this.chart.mark(step);
-    this.scrubTold.textContent = `Step ${step.toLocaleString("en")}: ${this.chart.describe(step)}. Fork to go on from here in a session of its own.`;
+    this.scrubTold.textContent = `Step ${step.toLocaleString("en")}: ${this.chart.describe(step)}. Fork to continue from here in a session of its own.`;
     return undefined;
   }
 
