@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from benchmarks.bench import KINDS, Bench
 from benchmarks.figures import Figures, Spread
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Rule, Verdict
+from ostinato.commands.tables import WholeTable
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 GENERATION_MARKS = "<!-- generation measured: begin -->", "<!-- generation measured: end -->"
@@ -37,9 +37,9 @@ def show_spread(spread: Spread | None, rule: Rule) -> str:
     return f"{shown} ({spread.low * times:,.{digits}f} to {spread.high * times:,.{digits}f})"
 
 
-def targets_table(figures: Figures, targets: set[int]) -> Table:
+def targets_table(figures: Figures, targets: set[int]) -> WholeTable:
     """The rules of some targets, what came out, and whether they are met."""
-    table = Table(title="targets", title_justify="left")
+    table = WholeTable(title="targets", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("what")
     table.add_column("wanted")

@@ -14,9 +14,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.options import URL, AsJson, Url
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 from ostinato.tools.load import Load, Script
@@ -133,7 +133,7 @@ def bench(
         require("onnxruntime", __name__)
     if protocol == "v1" and (tensors == "binary" or transport != "http"):
         raise typer.BadParameter("/v1 is stepped in JSON over HTTP; --protocol oip has more", param_hint="--protocol")
-    console = Console(stderr=as_json)
+    console = table_console(stderr=as_json)
     spoken: SequenceProtocol
     if protocol == "v1":
         spoken = asyncio.run(V1Protocol.connect(url, model))
@@ -250,9 +250,9 @@ def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
     return row if raw_rate is None else {**row, "onnxruntime_alone": raw_rate, "ratio": load.rate / raw_rate}
 
 
-def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+def _table(rows: Sequence[dict[str, Any]], title: str) -> WholeTable:
     """The rows, with a column for each figure that one of them has."""
-    table = Table(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     for name in names:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.export_view import export_summary, proof_table
 from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.commands.tables import table_console
 from ostinato.extras import require
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def export(
     from ostinato.export.told_time import ToldTime, with_time
     from ostinato.export.user_module import ModuleOptions, export_source
 
-    console = Console()
+    console = table_console()
     options = ModuleOptions(
         inputs=tuple(inputs or ()),
         context=tuple(context or ()),

@@ -17,6 +17,7 @@ from ostinato.commands.found_table import found_table
 from ostinato.commands.guard import fork_under_limits, is_forked, run_in_a_fork
 from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.commands.tables import table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 
@@ -113,7 +114,7 @@ def import_(
     require("torch", __name__)
     if triton is None:
         run_in_a_fork(file or Path(), repository)
-    console = Console()
+    console = table_console()
     of_any: dict[str, Any] = {"force": force, "quantize": quantize, "max_loss": max_loss}
     of_file: dict[str, Any] = {
         "states": _pairs(states, "--state", "IN=OUT"),

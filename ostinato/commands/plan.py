@@ -15,9 +15,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.options import AsJson
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 from ostinato.tools.sizing import (
@@ -92,7 +92,7 @@ def plan(
     ostinato plan --sessions 10M --rate 1/s --model beijing-lstm --bench bench.jsonl --core-hour 0.04 --gib-hour 0.005
     """
     require("onnxruntime", __name__)
-    console = Console(stderr=as_json)
+    console = table_console(stderr=as_json)
     count, each = _read("--sessions", read_count, sessions), _read("--rate", read_rate, rate)
     demand = Demand(count, count * each)
     size_of_model = model_size(repository, model)
@@ -216,8 +216,8 @@ def _table(
     model: SessionBytes,
     measured: float,
     limits: Margins,
-) -> Table:
-    table = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+) -> WholeTable:
+    table = WholeTable(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, show_header=False)
     table.title_justify = "left"
     table.add_column()
     table.add_column(justify="right")

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
@@ -22,7 +21,7 @@ from ostinato.client.verbs import ENDED
 from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
-from ostinato.commands.tables import table_console
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError, ServiceError
 from ostinato.tools.session_files import (
     file_name,
@@ -124,7 +123,7 @@ def show(
         return
     table = _table()
     _add(table, info)
-    Console().print(table)
+    table_console().print(table)
 
 
 @sessions.command("export")
@@ -319,8 +318,8 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[], 
         yield lambda: bar.advance(task)
 
 
-def _table() -> Table:
-    table = Table()
+def _table() -> WholeTable:
+    table = WholeTable()
     for name in ("session", "model", "version"):
         table.add_column(name, overflow="fold")
     table.add_column("steps", justify="right")
@@ -329,7 +328,7 @@ def _table() -> Table:
     return table
 
 
-def _add(table: Table, info: SessionInfo) -> None:
+def _add(table: WholeTable, info: SessionInfo) -> None:
     expires = _time(info.expires_at) if info.expires_at else "never"
     names = (escape(info.session_id), escape(info.model), escape(info.version))
     table.add_row(*names, f"{info.steps:,}", _time(info.opened_at), expires)

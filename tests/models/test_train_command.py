@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ostinato.commands.train import _shown, train
+from ostinato.commands.train import score_table, train
 from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.report import ScoreTable
@@ -95,7 +95,7 @@ def test_what_only_scoring_or_writing_would_find_is_found_before_the_training(ap
 def test_a_table_of_scores_that_is_wider_than_the_screen_loses_no_letter() -> None:
     names = tuple(f"a_long_name_of_column_{place}" for place in range(9))
     console = Console(width=60, record=True, file=StringIO())
-    console.print(_shown(ScoreTable("scores", names, (("0.123456789",) * 9,))))
+    console.print(score_table(ScoreTable("scores", names, (("0.123456789",) * 9,))))
     text = console.export_text()
     assert "…" not in text
     assert text.count("9") >= 9
