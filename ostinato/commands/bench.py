@@ -81,9 +81,14 @@ def bench(
     ] = None,
     transport: Annotated[
         Literal["http", "grpc", "grpc-stream"],
-        typer.Option(help="Of the protocol oip: HTTP; or gRPC, a call for each request, or all in one stream."),
+        typer.Option(
+            help="Of the protocol oip: http; grpc, a call for each request; or grpc-stream, all in one stream.",
+            metavar="WAY",
+        ),
     ] = "http",
-    ids: Annotated[Ids, typer.Option(help="Of the protocol oip: what sequences are named by.")] = "numbers",
+    ids: Annotated[
+        Ids, typer.Option(help="Of the protocol oip, what sequences are named by: numbers or strings.", metavar="KIND")
+    ] = "numbers",
     repository: Annotated[
         Path | None,
         typer.Option(
@@ -92,13 +97,14 @@ def bench(
             show_default="none",
         ),
     ] = None,
-    check: Annotated[
+    no_check: Annotated[
         bool,
         typer.Option(
-            help="Compare answers: with an offline run where there is a --repository, else with those to the same "
-            "steps sent again, one sequence at a time."
+            "--no-check",
+            help="Do not compare answers: with an offline run where there is a --repository, else with those to the "
+            "same steps sent again, one sequence at a time.",
         ),
-    ] = True,
+    ] = False,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="How far a compared answer may be off; 0 = the same to the bit.")
     ] = 0.0,
@@ -168,7 +174,7 @@ def bench(
             rows.append(_row(number, load, raw_rate))
             if as_json:
                 typer.echo(json.dumps(rows[-1]))
-            if check and not refusals:
+            if not (no_check or refusals):
                 status.update(f"{_counted(number, 'sequence')}, answers are compared")
                 reference: Reference = offline or RepeatedReference(spoken, course, number)
                 done = compare(spoken, sequences, scripts, load, reference, tolerance)

@@ -51,7 +51,9 @@ def generate(
     model: Annotated[str, typer.Argument(help="The model that writes.", metavar="MODEL")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="What to write from; '-' = the lines of standard input.", metavar="[TEXT]..."),
+        typer.Argument(
+            help="What to write from; '-' = the lines of standard input.", metavar="[TEXT]...", show_default="none"
+        ),
     ] = None,
     file: Annotated[
         Path | None,

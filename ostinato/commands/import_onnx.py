@@ -103,13 +103,15 @@ def import_(
 ) -> None:
     """Make a model of somebody else's ONNX file: what it carries is found, shown, and proved against the file.
 
-    Example:  ostinato import policy.onnx --name policy --repository repository
-
-    A sample rate:  ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
-
-    Triton's models:  ostinato import --triton models --repository repository
-
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
+
+    [bold]Examples:[/] a file, one with a sample rate, the models of Triton
+
+    ostinato import policy.onnx --name policy --repository repository
+
+    ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
+
+    ostinato import --triton models --repository repository
     """
     require("torch", __name__)
     if triton is None:

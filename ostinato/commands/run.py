@@ -338,8 +338,7 @@ def find_version(directory: Path) -> Path:
         )
         if not versions:
             raise SettingsError(
-                f"{directory}: there is no {MANIFEST_FILE} in it or in a folder of it; name a version's directory, as "
-                "repository/beijing-lstm/1"
+                f"{directory}: there is no {MANIFEST_FILE} in it or in a folder of it; name repository/MODEL/VERSION"
             )
         directory = versions[-1]
     manifest = Manifest.read(directory)

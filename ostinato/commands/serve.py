@@ -32,7 +32,7 @@ def _serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            help=escape("File in TOML with settings, each by its name: max_batch_size = 64. [OSTINATO_CONFIG]"),
+            help="File in TOML with settings, each by its name: max_batch_size = 64.",
             show_default="none",
         ),
     ] = None,

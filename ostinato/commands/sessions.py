@@ -35,6 +35,8 @@ from ostinato.tools.session_files import (
 UNREADABLE = "record_unreadable"
 """Code of a session that the service cannot read."""
 
+SessionIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions.", show_default="none")]
+
 sessions = typer.Typer(
     name="sessions",
     add_completion=False,
@@ -128,7 +130,7 @@ def show(
 
 @sessions.command("export")
 def export_sessions(
-    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to export.")] = None,
+    session_ids: SessionIds = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", show_default="this folder")
     ] = Path(),
@@ -231,7 +233,7 @@ def import_sessions(
 
 @sessions.command("close")
 def close_sessions(
-    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to close.")] = None,
+    session_ids: SessionIds = None,
     every: Annotated[bool, typer.Option("--all", help="Close all live sessions of --model.")] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --all: whose sessions.", show_default="none")
@@ -319,9 +321,7 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[], 
 
 
 def _table() -> WholeTable:
-    table = WholeTable()
-    for name in ("session", "model", "version"):
-        table.add_column(name, overflow="fold")
+    table = WholeTable("session", "model", "version")
     table.add_column("steps", justify="right")
     table.add_column("opened")
     table.add_column("expires")

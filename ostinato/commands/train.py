@@ -42,11 +42,13 @@ def train(
     The run directory gets weights, run.json, and report.html: curves, scores, rivals. After each epoch what has been
     learned is kept there too: an interrupted training goes on with --resume, to the weights it would have had.
 
-    Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
+    Export the run then: 'ostinato export runs/beijing-lstm --repository repository'.
 
-    Your own: ostinato train --init forecaster load.csv --output load.toml
+    [bold]Examples[/]
 
-    Then:     ostinato export runs/beijing-lstm --repository repository
+    ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
+
+    ostinato train --init forecaster load.csv --output load.toml
     """
     require("torch", __name__)
     from ostinato.models.kinds.registry import kind_of, write_draft
