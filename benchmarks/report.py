@@ -24,6 +24,8 @@ GENERATION_TARGETS = {15, 16, 17}
 """What has a section of its own, so that it can be measured without the rest."""
 COLOURS = {Verdict.MET: "green", Verdict.MISSED: "red", Verdict.NOT_MEASURED: "yellow"}
 PICTURE = "images/performance.svg"
+SERVERS = "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
+"""The head of the table of servers, by which the picture can be drawn from it again."""
 
 
 def show_spread(spread: Spread | None, rule: Rule) -> str:
@@ -164,7 +166,7 @@ def _oip(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _steps(figures: Figures, group: str, titles: Mapping[str, str]) -> Iterator[str]:
-    yield "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
+    yield SERVERS
     yield "|---|---|---|---|---|---|"
     for name, title in titles.items():
         many, one = f"{group}/256/{name}", f"{group}/1/{name}"
