@@ -95,6 +95,8 @@ def list_keys(path: KeyFile = Path("keys.txt")) -> None:
     """
     from ostinato.service.access.key_file import DEFAULT_TENANT, read_keys
 
+    if not path.exists():
+        raise CommandError(f"{path}: there is no such file; 'ostinato keys new NAME --keys {path}' makes it")
     table = WholeTable("name", "tenant", "rights", "steps/s", "sessions", box=SIMPLE_HEAD, pad_edge=False)
     for key in read_keys(path):
         rate = "" if key.rate is None else f"{key.rate:g}"

@@ -300,5 +300,7 @@ class _Service:
         try:
             response = self._http.request(method, f"{self._url}{path}", json=content if content is not None else {})
         except httpx2.TransportError as error:
-            raise ServiceUnreachable(f"{shown(self._url)}: {error}") from error
+            raise ServiceUnreachable(
+                f"no service answers at {shown(self._url)} ({error}); 'ostinato serve' starts one"
+            ) from error
         return read(wire.answer_of(response), _shape)

@@ -132,7 +132,8 @@ def model_size(repository: Path, model: str) -> SessionBytes:
     versions = sorted(repository.glob(f"{model}/*/{MANIFEST_FILE}"), key=lambda file: version_key(file.parent.name))
     if not versions or "/" in model:
         there = sorted({file.parents[1].name for file in repository.glob(f"*/*/{MANIFEST_FILE}")})
-        raise CommandError(f"{repository} has no model {model!r}; there are: {', '.join(there) or 'none'}")
+        names = ", ".join(there) or "none; 'ostinato export' writes one"
+        raise CommandError(f"{repository} has no model {model!r}; there are: {names}")
     manifest = Manifest.read(versions[-1].parent)
     if manifest.task != "recurrent":
         raise CommandError(f"model {model!r} is of the task {manifest.task!r} and has no sessions")

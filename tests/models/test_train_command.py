@@ -60,7 +60,10 @@ def test_train_writes_a_run_and_shows_the_scores(app: typer.Typer, wave_recipe: 
 def test_an_absent_recipe_is_an_error_for_the_command_line_to_show(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere.toml")])
     assert isinstance(result.exception, RecipeError)
-    assert str(result.exception) == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory"
+    said = str(result.exception)
+    assert said.startswith(
+        f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory; 'ostinato train --init "
+    )
 
 
 def test_gaps_in_time_are_told_before_the_training(app: typer.Typer, wave_recipe: Recipe, tmp_path: Path) -> None:
