@@ -196,7 +196,11 @@ clean: ## remove what was built: environment, trained models with their sessions
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {line = sprintf("  make %-14s", $$1); n = split($$2, words, " "); \
+			for (i = 1; i <= n; i++) { \
+				if (length(line) + length(words[i]) >= 80) {print line; line = sprintf("%21s", "")} \
+				line = line " " words[i]} \
+			print line}' $(MAKEFILE_LIST)
 
 # How it is done -----------------------------------------------------------------------------------------------------
 

@@ -25,10 +25,10 @@ import numpy as np
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.errors import SubjectFailed
 from benchmarks.workloads import CYCLE_STEPS, MODEL, NUM_FEATURES, Offline, Steps, write_model
+from ostinato.commands.tables import WholeTable
 from ostinato.tools.server_process import ServerProcess, free_port
 
 PARTITIONS = 4
@@ -178,7 +178,7 @@ def _check(directory: Path, brokers: str, steps: Steps, num_readings: int) -> No
 
 
 def _show(console: Console, carried: Carried) -> None:
-    table = Table("", "", title="Kafka to Kafka, W1", show_header=False)
+    table = WholeTable("", "", title="Kafka to Kafka, W1", show_header=False)
     table.columns[1].justify = "right"
     processor_seconds = carried.connector_seconds + carried.service_seconds
     microseconds = 1e6 / carried.num_readings

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from benchmarks.bench import KINDS, Bench
 from benchmarks.figures import Figures, Spread
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.subjects import ROOT
 from benchmarks.targets import RULES, Rule, Verdict
+from ostinato.commands.tables import WholeTable
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 GENERATION_MARKS = "<!-- generation measured: begin -->", "<!-- generation measured: end -->"
@@ -24,6 +24,8 @@ GENERATION_TARGETS = {15, 16, 17}
 """What has a section of its own, so that it can be measured without the rest."""
 COLOURS = {Verdict.MET: "green", Verdict.MISSED: "red", Verdict.NOT_MEASURED: "yellow"}
 PICTURE = "images/performance.svg"
+SERVERS = "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
+"""The head of the table of servers, by which the picture can be drawn from it again."""
 
 
 def show_spread(spread: Spread | None, rule: Rule) -> str:
@@ -37,9 +39,9 @@ def show_spread(spread: Spread | None, rule: Rule) -> str:
     return f"{shown} ({spread.low * times:,.{digits}f} to {spread.high * times:,.{digits}f})"
 
 
-def targets_table(figures: Figures, targets: set[int]) -> Table:
+def targets_table(figures: Figures, targets: set[int]) -> WholeTable:
     """The rules of some targets, what came out, and whether they are met."""
-    table = Table(title="targets", title_justify="left")
+    table = WholeTable(title="targets", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("what")
     table.add_column("wanted")
@@ -164,7 +166,7 @@ def _oip(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _steps(figures: Figures, group: str, titles: Mapping[str, str]) -> Iterator[str]:
-    yield "| server | steps/s, 256 sessions | p50, ms | p99, ms | steps/s, one client | p50, ms |"
+    yield SERVERS
     yield "|---|---|---|---|---|---|"
     for name, title in titles.items():
         many, one = f"{group}/256/{name}", f"{group}/1/{name}"

@@ -125,7 +125,7 @@ def read_content(directory: Path) -> dict[str, Any]:
     try:
         content = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"{directory}: is not a run directory: {error}; make one with `ostinato train`") from error
+        raise RunError(_no_run(directory, RUN_FILE, error)) from error
     except ValueError as error:
         raise RunError(f"{directory}: {RUN_FILE} is damaged: {error}") from error
     if not isinstance(content, dict):
@@ -137,7 +137,11 @@ def _load_weights(directory: Path, network: nn.Module) -> None:
     try:
         network.load_state_dict(load_file(directory / WEIGHTS_FILE))
     except OSError as error:
-        raise RunError(f"{directory}: is not a run directory: {error}; make one with `ostinato train`") from error
+        raise RunError(_no_run(directory, WEIGHTS_FILE, error)) from error
     except (RuntimeError, SafetensorError) as error:
         raise RunError(f"{directory}: {WEIGHTS_FILE} is damaged: {error}") from error
     network.eval()
+
+
+def _no_run(directory: Path, name: str, error: OSError) -> str:
+    return f"{directory}: is not a run directory: {name}: {error.strerror or error}; make one with `ostinato train`"

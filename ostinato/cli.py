@@ -44,6 +44,11 @@ ERRORS = ("ostinato.service.errors", "ostinato.export.errors", "ostinato.models.
 """Modules whose exceptions are sentences for the user; they are known by name, so that none is imported for it."""
 
 
+NUMBERS = ("int", "int range", "integer", "integer range", "float", "float range")
+EXAMPLE_COLUMNS = 76
+"""Of 80, with a margin and what tells a shell to read on."""
+
+
 class LazyGroup(TyperGroup):
     """Commands that are imported when they are called, and expected errors that end in one line."""
 
@@ -104,15 +109,33 @@ def _command(function: Any, name: str, summary: str | None) -> Any:
 
 def _tidy(command: Any) -> Any:
     """A command whose help is broken where the terminal ends: typer would break it where the docstring is, too; and
-    whose numbers are finite: to typer ``nan`` is within any bounds.
+    whose numbers are finite: to typer ``nan`` is within any bounds. An example is broken where a shell reads on.
     """
-    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "") or None
+    paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "").split("\n\n")
+    command.help = "\n\n".join(map(_example, paragraphs)) or None
     for each in command.params:
+        if each.type.name in NUMBERS and each.metavar is None:
+            each.metavar = "N"
+        if each.type.name == "boolean" and each.default is False and not each.secondary_opts:
+            each.show_default = "off"
         if each.type.name in ("float", "float range"):
             each.type = _finite(each.type)
     for inner in getattr(command, "commands", {}).values():
         _tidy(inner)
     return command
+
+
+def _example(paragraph: str) -> str:
+    """A paragraph of a help; one that is a command in lines that fit a terminal of 80 columns, and can be copied."""
+    if not paragraph.startswith("ostinato "):
+        return paragraph
+    lines = [""]
+    for word in re.split(r" (?=-)|(?<=;) |(?<=\|) ", paragraph):  # an option and its value stay together
+        if len(lines[-1]) + len(word) + 1 > EXAMPLE_COLUMNS:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip() if len(lines) == 1 else f"{lines[-1]} {word}"
+    return " \\\n".join(lines)
 
 
 def _finite(kind: Any) -> Any:

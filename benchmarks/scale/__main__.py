@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks.house import House
 from benchmarks.scale.shards import Shards
 from benchmarks.workloads import BLOCK_ROWS, CYCLE_STEPS, NUM_SESSIONS, Offline, Steps, scattered, write_model
+from ostinato.commands.tables import WholeTable
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError
 from ostinato.service.sessions.session import LiveSession
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def _measure(directory: Path, shards: Shards, arguments: argparse.Namespace) -> None:
-    table = Table(
+    table = WholeTable(
         "what", "measured", title=f"{arguments.sessions:,} sessions of W1, {arguments.shards} shards, this machine"
     )
     empty = sum(shards.used_bytes())

@@ -72,7 +72,8 @@ def kind_of(recipe: Path) -> str:
     try:
         kind = tomllib.loads(recipe.read_text(encoding="utf-8")).get("kind", FORECASTER)
     except OSError as error:
-        raise RecipeError(f"{recipe}: cannot be read: {error.strerror}") from error
+        way_out = f"; 'ostinato train --init forecaster FILE.csv --output {recipe}' writes one"
+        raise RecipeError(f"{recipe}: cannot be read: {error.strerror}{'' if recipe.exists() else way_out}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{recipe}: is not TOML: {error}") from error
     check_kind(kind, f"{recipe}: kind")

@@ -14,9 +14,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.options import URL, AsJson, Url
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 from ostinato.tools.load import Load, Script
@@ -81,9 +81,14 @@ def bench(
     ] = None,
     transport: Annotated[
         Literal["http", "grpc", "grpc-stream"],
-        typer.Option(help="Of the protocol oip: HTTP; or gRPC, a call for each request, or all in one stream."),
+        typer.Option(
+            help="Of the protocol oip: http; grpc, a call for each request; or grpc-stream, all in one stream.",
+            metavar="WAY",
+        ),
     ] = "http",
-    ids: Annotated[Ids, typer.Option(help="Of the protocol oip: what sequences are named by.")] = "numbers",
+    ids: Annotated[
+        Ids, typer.Option(help="Of the protocol oip, what sequences are named by: numbers or strings.", metavar="KIND")
+    ] = "numbers",
     repository: Annotated[
         Path | None,
         typer.Option(
@@ -92,13 +97,14 @@ def bench(
             show_default="none",
         ),
     ] = None,
-    check: Annotated[
+    no_check: Annotated[
         bool,
         typer.Option(
-            help="Compare answers: with an offline run where there is a --repository, else with those to the same "
-            "steps repeated, one sequence at a time."
+            "--no-check",
+            help="Do not compare answers: with an offline run where there is a --repository, else with those to the "
+            "same steps sent again, one sequence at a time.",
         ),
-    ] = True,
+    ] = False,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="How far a compared answer may be off; 0 = the same to the bit.")
     ] = 0.0,
@@ -133,7 +139,7 @@ def bench(
         require("onnxruntime", __name__)
     if protocol == "v1" and (tensors == "binary" or transport != "http"):
         raise typer.BadParameter("/v1 is stepped in JSON over HTTP; --protocol oip has more", param_hint="--protocol")
-    console = Console(stderr=as_json)
+    console = table_console(stderr=as_json)
     spoken: SequenceProtocol
     if protocol == "v1":
         spoken = asyncio.run(V1Protocol.connect(url, model))
@@ -168,7 +174,7 @@ def bench(
             rows.append(_row(number, load, raw_rate))
             if as_json:
                 typer.echo(json.dumps(rows[-1]))
-            if check and not refusals:
+            if not (no_check or refusals):
                 status.update(f"{_counted(number, 'sequence')}, answers are compared")
                 reference: Reference = offline or RepeatedReference(spoken, course, number)
                 done = compare(spoken, sequences, scripts, load, reference, tolerance)
@@ -250,9 +256,9 @@ def _row(number: int, load: Load, raw_rate: float | None) -> dict[str, Any]:
     return row if raw_rate is None else {**row, "onnxruntime_alone": raw_rate, "ratio": load.rate / raw_rate}
 
 
-def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+def _table(rows: Sequence[dict[str, Any]], title: str) -> WholeTable:
     """The rows, with a column for each figure that one of them has."""
-    table = Table(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title=escape(title), caption="times in ms", box=SIMPLE_HEAD, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     for name in names:

@@ -17,7 +17,12 @@ from ostinato.errors import InputError
 
 def connect(
     file: Annotated[
-        Path | None, typer.Argument(help="What is read, where answers go, and how (TOML).", metavar="CONFIG.toml")
+        Path | None,
+        typer.Argument(
+            help="What is read, where answers go, and how (TOML).",
+            metavar="CONFIG.toml",
+            show_default="none, with --init",
+        ),
     ] = None,
     init: Annotated[
         str,

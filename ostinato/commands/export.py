@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.export_view import export_summary, proof_table
 from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.commands.tables import table_console
 from ostinato.extras import require
 
 if TYPE_CHECKING:
@@ -202,18 +202,20 @@ def export(
 ) -> None:
     """Export to ONNX and prove it: any batch, any length, any chunks, the state carried.
 
-    Example:  ostinato export runs/beijing-lstm --repository repository --version 1
-
-    With intervals:  ostinato export runs/beijing-lstm --calibrate 24 --table beijing_pm25_hourly.csv.xz
-
-    Own module:  ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
-
-    Several inputs:  ostinato export net.py:load --input load:B,T,2 --input weekday:B,T:int64 --context customer:B,4
-
     The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size), or says the same in
     another structure (forward(x, state=None), dicts, tuples): docs/export.md has a table. Or it answers whole
     sequences, forward(x, lengths) -> y, as what reads them both ways does. The graph is written with golden answers of
     the trained network and a manifest that says how near the graph comes to it.
+
+    [bold]Examples:[/] a run, a run with intervals, a module of your own, one of several inputs
+
+    ostinato export runs/beijing-lstm --repository repository --version 1
+
+    ostinato export runs/beijing-lstm --calibrate 24 --table beijing_pm25_hourly.csv.xz
+
+    ostinato export my_package.networks:load_gate --input-shape B,T,2 --features load,temperature
+
+    ostinato export net.py:load --input load:B,T,2 --input weekday:B,T:int64 --context customer:B,4
     """
     require("torch", __name__)
     if bentoml:
@@ -225,7 +227,7 @@ def export(
     from ostinato.export.told_time import ToldTime, with_time
     from ostinato.export.user_module import ModuleOptions, export_source
 
-    console = Console()
+    console = table_console()
     options = ModuleOptions(
         inputs=tuple(inputs or ()),
         context=tuple(context or ()),

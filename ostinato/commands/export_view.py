@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+
+from ostinato.commands.tables import WholeTable
 
 if TYPE_CHECKING:
     from ostinato.export.version_directory import Exported
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 MAX_SHOWN_NAMES = 12
 
 
-def proof_table(exported: Exported, title: str) -> Table:
+def proof_table(exported: Exported, title: str) -> WholeTable:
     """The proof, line by line, and the promise that it led to."""
-    table = Table(title=f"{exported.manifest.name} {exported.manifest.version}: {title}")
+    table = WholeTable(title=escape(f"{exported.manifest.name} {exported.manifest.version}: {title}"))
     table.add_column("run")
     table.add_column("sizes")
     table.add_column("largest difference", justify="right")
@@ -40,10 +41,10 @@ def _bits(identical: bool) -> str:
     return "to the bit" if identical else "[yellow]to rounding[/]"
 
 
-def export_summary(exported: Exported, title: str = "") -> Table:
+def export_summary(exported: Exported, title: str = "") -> WholeTable:
     """What was exported: its tensors, and what they are called where there are several; titled by its directory."""
     manifest = exported.manifest
-    table = Table(title=title or str(exported.directory), show_header=False)
+    table = WholeTable(title=escape(title or str(exported.directory)), show_header=False)
     for given in manifest.inputs:
         what = "source" if manifest.task == "encoder_decoder" else "input"
         _add_tensor(table, f"{what} {given.name}" if len(manifest.inputs) > 1 else what, given)
@@ -72,14 +73,14 @@ def _time(time: SeriesTime) -> str:
     return f"{told}, {time.zone or 'UTC'}{tells}"
 
 
-def _add_tensor(table: Table, what: str, part: Input | Output) -> None:
+def _add_tensor(table: WholeTable, what: str, part: Input | Output) -> None:
     table.add_row(what, f"{part.dtype} {_shape(part.shape)}")
     if delay := getattr(part, "delay", 0):
         table.add_row("", f"speaks of {delay} step{'s' if delay > 1 else ''} before")
     table.add_row("", _names(part.features))
 
 
-def _add_decoder(table: Table, decoder: Decoder) -> None:
+def _add_decoder(table: WholeTable, decoder: Decoder) -> None:
     if decoder.previous is not None:
         table.add_row("previous", f"{decoder.previous.dtype} {_shape(decoder.previous.shape)}")
     _add_tensor(table, "written", decoder.output)

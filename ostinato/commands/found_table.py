@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+
+from ostinato.commands.tables import WholeTable
 
 if TYPE_CHECKING:
     from ostinato.export.importing.found import FileSummary, FoundTensor
@@ -36,9 +37,9 @@ class _Line:
         return self.role, re.sub(r"\d+", "#", self.name), re.sub(r"\d+", "#", self.made)
 
 
-def found_table(found: FileSummary) -> Table:
+def found_table(found: FileSummary) -> WholeTable:
     """A table of a graph's inputs, states and outputs."""
-    table = Table(title=f"{found.source}: task {found.task}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = WholeTable(title=f"{found.source}: task {found.task}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("is", no_wrap=True)
     table.add_column("in the file", no_wrap=True, overflow="fold")
     table.add_column("served in axes", overflow="fold")

@@ -30,6 +30,7 @@ from ostinato.commands.options import (
     split_names,
 )
 from ostinato.commands.pictures import check_can_draw
+from ostinato.commands.tables import table_console
 from ostinato.errors import PictureError
 from ostinato.tables.gaps import Gaps
 
@@ -50,7 +51,9 @@ def generate(
     model: Annotated[str, typer.Argument(help="The model that writes.", metavar="MODEL")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="What to write from; '-' = the lines of standard input.", metavar="[TEXT]..."),
+        typer.Argument(
+            help="What to write from; '-' = the lines of standard input.", metavar="[TEXT]...", show_default="none"
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -143,7 +146,7 @@ def generate(
     with Client(url, patience_seconds=patience) as client:
         shape = WriterShape.of(client.model(model))
         inputs = _inputs(texts or [], file, shape, first, limit, split_names(time), gaps)
-        view = JsonView() if as_json else TableView(Console(), shape)
+        view = JsonView() if as_json else TableView(table_console(), shape)
         if plot is not None and inputs is not None and len(inputs) > MAX_PANELS:
             raise PictureError(f"--plot has room for {MAX_PANELS} inputs, and there are {len(inputs)}: give fewer")
         panels: list[Panel] = []

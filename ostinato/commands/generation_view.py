@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.client.arrays import to_json
 from ostinato.client.generation import GeneratedStep, Generation, Source, Value
+from ostinato.commands.tables import WholeTable
 
 NOTHING = "(nothing)"
 Tell = Callable[[GeneratedStep], None]
@@ -68,7 +68,9 @@ class View(Protocol):
         """The outputs of a request."""
 
 
-def outputs_table(made: Generation, inputs: Sequence[Source | None], shape: WriterShape, first_index: int = 0) -> Table:
+def outputs_table(
+    made: Generation, inputs: Sequence[Source | None], shape: WriterShape, first_index: int = 0
+) -> WholeTable:
     """A line for each output; for each step of outputs that are numbers."""
     table = _table(made)
     if any(isinstance(output.value, np.ndarray) for outputs in made.outputs for output in outputs):
@@ -107,8 +109,8 @@ class Growing:
         """Take a step in."""
         self._steps.setdefault((step.index, step.place), []).append(step)
 
-    def __rich__(self) -> Table:
-        table = Table(box=None, pad_edge=False)
+    def __rich__(self) -> WholeTable:
+        table = WholeTable(box=None, pad_edge=False)
         table.add_column("input", overflow="fold")
         table.add_column("output", overflow="fold")
         table.add_column("log-probability", justify="right")
@@ -172,12 +174,12 @@ class JsonView:
                 _print_json(members)
 
 
-def _table(made: Generation) -> Table:
+def _table(made: Generation) -> WholeTable:
     seed = "" if made.seed is None else f", seed {made.seed}"
-    return Table(title=f"{escape(made.model)}/{escape(made.version)}{seed}", title_justify="left")
+    return WholeTable(title=f"{escape(made.model)}/{escape(made.version)}{seed}", title_justify="left")
 
 
-def _numbers_table(table: Table, made: Generation, shape: WriterShape, first_index: int) -> Table:
+def _numbers_table(table: WholeTable, made: Generation, shape: WriterShape, first_index: int) -> WholeTable:
     table.add_column("input")
     table.add_column("step", justify="right")
     for name in shape.features:

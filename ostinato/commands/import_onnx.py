@@ -17,6 +17,7 @@ from ostinato.commands.found_table import found_table
 from ostinato.commands.guard import fork_under_limits, is_forked, run_in_a_fork
 from ostinato.commands.options import MaxLoss, Quantize, split_names
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.commands.tables import table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 
@@ -102,18 +103,20 @@ def import_(
 ) -> None:
     """Make a model of somebody else's ONNX file: what it carries is found, shown, and proved against the file.
 
-    Example:  ostinato import policy.onnx --name policy --repository repository
-
-    A sample rate:  ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
-
-    Triton's models:  ostinato import --triton models --repository repository
-
     What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
+
+    [bold]Examples:[/] a file, one with a sample rate, the models of Triton
+
+    ostinato import policy.onnx --name policy --repository repository
+
+    ostinato import detector.onnx --name detector --constant sr=16000 --framing 576:512
+
+    ostinato import --triton models --repository repository
     """
     require("torch", __name__)
     if triton is None:
         run_in_a_fork(file or Path(), repository)
-    console = Console()
+    console = table_console()
     of_any: dict[str, Any] = {"force": force, "quantize": quantize, "max_loss": max_loss}
     of_file: dict[str, Any] = {
         "states": _pairs(states, "--state", "IN=OUT"),

@@ -8,9 +8,8 @@ from typing import Annotated, TypeAlias
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from ostinato.commands.tables import table_console
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 
@@ -96,7 +95,9 @@ def list_keys(path: KeyFile = Path("keys.txt")) -> None:
     """
     from ostinato.service.access.key_file import DEFAULT_TENANT, read_keys
 
-    table = Table("name", "tenant", "rights", "steps/s", "sessions", box=SIMPLE_HEAD, pad_edge=False)
+    if not path.exists():
+        raise CommandError(f"{path}: there is no such file; 'ostinato keys new NAME --keys {path}' makes it")
+    table = WholeTable("name", "tenant", "rights", "steps/s", "sessions", box=SIMPLE_HEAD, pad_edge=False)
     for key in read_keys(path):
         rate = "" if key.rate is None else f"{key.rate:g}"
         sessions = "" if key.sessions is None else f"{key.sessions:,}"

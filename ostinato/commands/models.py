@@ -12,7 +12,6 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.client import wire
 from ostinato.client.addresses import part_of_path, shown
@@ -20,7 +19,7 @@ from ostinato.client.answers import read
 from ostinato.client.keys import own_key
 from ostinato.commands.models_fetch import fetch
 from ostinato.commands.options import URL, AsJson, Url
-from ostinato.commands.tables import table_console
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError, ServiceError, ServiceUnreachable
 
 ANSWER_SECONDS, LOAD_SECONDS, UNLOAD_SECONDS = 120.0, 600.0, 3600.0
@@ -97,9 +96,9 @@ def list_models(url: Url = URL, as_json: AsJson = False) -> None:
         table_console().print(_table(rows))
 
 
-def _table(rows: list[list[str]]) -> Table:
+def _table(rows: list[list[str]]) -> WholeTable:
     """The models, with the columns in which something stands."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(box=SIMPLE_HEAD, pad_edge=False)
     names = ("model", "task", "versions", "default", "aliases", "canary", "shadow", "failed")
     shown = [place for place, _ in enumerate(names) if place < NUM_ALWAYS or any(row[place] for row in rows)]
     for place in shown:
@@ -301,5 +300,7 @@ class _Service:
         try:
             response = self._http.request(method, f"{self._url}{path}", json=content if content is not None else {})
         except httpx2.TransportError as error:
-            raise ServiceUnreachable(f"{shown(self._url)}: {error}") from error
+            raise ServiceUnreachable(
+                f"no service answers at {shown(self._url)} ({error}); 'ostinato serve' starts one"
+            ) from error
         return read(wire.answer_of(response), _shape)

@@ -15,9 +15,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.options import AsJson
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
 from ostinato.tools.sizing import (
@@ -92,7 +92,7 @@ def plan(
     ostinato plan --sessions 10M --rate 1/s --model beijing-lstm --bench bench.jsonl --core-hour 0.04 --gib-hour 0.005
     """
     require("onnxruntime", __name__)
-    console = Console(stderr=as_json)
+    console = table_console(stderr=as_json)
     count, each = _read("--sessions", read_count, sessions), _read("--rate", read_rate, rate)
     demand = Demand(count, count * each)
     size_of_model = model_size(repository, model)
@@ -132,7 +132,8 @@ def model_size(repository: Path, model: str) -> SessionBytes:
     versions = sorted(repository.glob(f"{model}/*/{MANIFEST_FILE}"), key=lambda file: version_key(file.parent.name))
     if not versions or "/" in model:
         there = sorted({file.parents[1].name for file in repository.glob(f"*/*/{MANIFEST_FILE}")})
-        raise CommandError(f"{repository} has no model {model!r}; there are: {', '.join(there) or 'none'}")
+        names = ", ".join(there) or "none; 'ostinato export' writes one"
+        raise CommandError(f"{repository} has no model {model!r}; there are: {names}")
     manifest = Manifest.read(versions[-1].parent)
     if manifest.task != "recurrent":
         raise CommandError(f"model {model!r} is of the task {manifest.task!r} and has no sessions")
@@ -216,8 +217,8 @@ def _table(
     model: SessionBytes,
     measured: float,
     limits: Margins,
-) -> Table:
-    table = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+) -> WholeTable:
+    table = WholeTable(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, show_header=False)
     table.title_justify = "left"
     table.add_column()
     table.add_column(justify="right")

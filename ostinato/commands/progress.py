@@ -7,19 +7,25 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 SECONDS_BEFORE_PROGRESS = 2.0
+BAR_COLUMNS = 20
+MOST_NEXT_TO_A_BAR = 24
+"""Characters of what a bar is of; with more it has a line of its own, so that both are whole in 80 columns."""
 
 
 class ProgressReport(Protocol):
@@ -39,13 +45,36 @@ def progress_bar(
         has_remaining: whether it tells how long the rest will take.
         transient: whether it disappears at its end.
     """
-    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    whole = Column(no_wrap=True)
+    columns: list[ProgressColumn] = [_ShortTitle("{task.description}"), BarColumn(BAR_COLUMNS)]
     if unit:
-        columns += [MofNCompleteColumn(), TextColumn(f"{unit}  {{task.fields[text]}}")]
-    columns.append(TimeElapsedColumn())
+        columns.append(MofNCompleteColumn(table_column=whole))
+        columns.append(TextColumn(f"{unit}  {{task.fields[text]}}", table_column=Column()))
+    columns.append(TimeElapsedColumn(table_column=whole))
     if has_remaining:
-        columns.append(TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=transient, disable=disable)
+        columns.append(TimeRemainingColumn(table_column=whole))
+    return _TitledProgress(*columns, console=console, transient=transient, disable=disable)
+
+
+class _ShortTitle(TextColumn):
+    """What a bar is of, unless that has a line of its own."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if _is_long(task) else super().render(task)
+
+
+class _TitledProgress(Progress):
+    """Bars, each below what it is of where that is long."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            if task.visible and _is_long(task):
+                yield Text.from_markup(task.description)
+            yield self.make_tasks_table([task])
+
+
+def _is_long(task: Task) -> bool:
+    return len(Text.from_markup(task.description)) > MOST_NEXT_TO_A_BAR
 
 
 def reporter(bar: Progress, title: str) -> ProgressReport:

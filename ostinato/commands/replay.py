@@ -34,6 +34,7 @@ from ostinato.commands.options import (
 from ostinato.commands.pictures import check_can_draw
 from ostinato.commands.replay_picture import draw
 from ostinato.commands.replay_view import ReplayView, summary
+from ostinato.commands.tables import table_console
 from ostinato.errors import TableError
 from ostinato.tables.gaps import Gaps
 from ostinato.tables.table import Table
@@ -131,7 +132,7 @@ def replay(
         context=read_context(context),
         keep_forecasts=plot is not None or report is not None,
     )
-    console = Console()
+    console = table_console()
     Table(file)  # what is wrong with the file is told before a service is asked for
     choice = RowChoice(first, limit or None, warm_up, renamed_columns(column), split_names(time), gaps, series)
     work = _replay_file(console, file, model, url, options, choice, patience)

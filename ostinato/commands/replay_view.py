@@ -7,9 +7,9 @@ from collections import deque
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.progress import progress_bar
+from ostinato.commands.tables import WholeTable
 from ostinato.tools.model_shape import ModelShape
 from ostinato.tools.replay import Arrival, Comparison, Replayed
 
@@ -46,10 +46,10 @@ class ReplayView:
     def _render(self) -> Group:
         return Group(self._forecasts() if self._shape.feedback else self._outputs(), self._progress)
 
-    def _forecasts(self) -> Table:
+    def _forecasts(self) -> WholeTable:
         target = next(iter(self._shape.feedback.values()))
         ahead = "one step" if self._horizon == 1 else f"{self._horizon} steps"
-        table = Table(title=f"{escape(self._shape.name)}: {escape(target)}, {ahead} ahead", title_justify="left")
+        table = WholeTable(title=f"{escape(self._shape.name)}: {escape(target)}, {ahead} ahead", title_justify="left")
         table.add_column("row")
         for name in ("forecast", "actual", "error", "error of persistence"):
             table.add_column(name, justify="right")
@@ -57,11 +57,11 @@ class ReplayView:
             table.add_row(escape(arrival.row.label), *_cells(arrival.comparisons[target]))
         return table
 
-    def _outputs(self) -> Table:
+    def _outputs(self) -> WholeTable:
         shown = self._shape.outputs[:MAX_OUTPUTS]
         left_out = len(self._shape.outputs) - len(shown)
         title = f"{escape(self._shape.name)}: outputs" + (f", {left_out} more not shown" if left_out else "")
-        table = Table(title=title, title_justify="left")
+        table = WholeTable(title=title, title_justify="left")
         table.add_column("row")
         for name in shown:
             table.add_column(escape(name), justify="right")
@@ -70,11 +70,11 @@ class ReplayView:
         return table
 
 
-def summary(shape: ModelShape, result: Replayed) -> Table:
+def summary(shape: ModelShape, result: Replayed) -> WholeTable:
     """How fast it went, and how near the forecasts came, compared with persistence."""
     rate = result.num_rows / result.seconds if result.seconds else 0.0
     sessions = f"{len(result.session_ids)} session" + ("s" if len(result.session_ids) != 1 else "")
-    table = Table(
+    table = WholeTable(
         title=f"{escape(shape.name)}/{escape(shape.version)}: {result.num_rows:,} rows in {sessions}, "
         f"{result.seconds:.1f} s, {rate:,.0f} steps/s",
         title_justify="left",

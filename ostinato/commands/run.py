@@ -38,6 +38,7 @@ from ostinato.commands.run_columns import (
     is_backfill,
     run_columns,
 )
+from ostinato.commands.tables import table_console
 from ostinato.errors import CommandError, SettingsError
 from ostinato.extras import require
 from ostinato.tables.gaps import Gaps
@@ -167,7 +168,7 @@ def run(
         asked = BackfillOptions(
             renamed_columns(column), id_column, time, last, on_error, memory, workers, part_rows, restart, ray
         )
-        run_columns(Console(stderr=True), find_version(model_directory), file, output, asked)
+        run_columns(table_console(stderr=True), find_version(model_directory), file, output, asked)
         return
     _refuse({"--last": last, "--restart": restart, "--on-error skip": on_error is OnError.SKIP}, _OF_COLUMNS)
     from ostinato.service.catalogue.loading import load_offline
@@ -337,8 +338,7 @@ def find_version(directory: Path) -> Path:
         )
         if not versions:
             raise SettingsError(
-                f"{directory}: there is no {MANIFEST_FILE} in it or in a folder of it; name a version's directory, as "
-                "repository/beijing-lstm/1"
+                f"{directory}: there is no {MANIFEST_FILE} in it or in a folder of it; name repository/MODEL/VERSION"
             )
         directory = versions[-1]
     manifest = Manifest.read(directory)

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
 from ostinato.commands.progress import progress_bar
+from ostinato.commands.tables import WholeTable
 from ostinato.errors import SettingsError
 from ostinato.extras import require
 from ostinato.tables.parquet import SUFFIXES
@@ -211,7 +211,7 @@ class _Shown:
 def _tell(console: Console, output: Path, total: PartTally, seconds: float) -> None:
     from ostinato.tools.backfill.finishing import skipped_path
 
-    table = Table(box=None, show_header=False)
+    table = WholeTable(box=None, show_header=False)
     table.add_row("sequences", f"{total.sequences:,}")
     table.add_row("steps", f"{total.steps:,}")
     table.add_row("seconds", f"{seconds:,.1f}")

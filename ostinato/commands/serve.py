@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
+import json
 import os
 import socket
 import sys
@@ -32,7 +34,7 @@ def _serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            help=escape("File in TOML with settings, each by its name: max_batch_size = 64. [OSTINATO_CONFIG]"),
+            help="File in TOML with settings, each by its name: max_batch_size = 64.",
             show_default="none",
         ),
     ] = None,
@@ -113,7 +115,7 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     settings = configuration.settings
     try:
         _fetch_models(settings)
-        models = _check_repository(settings)
+        tasks = _check_repository(settings)
         host = _address(settings.host)
         _check_exposure(settings, host)
         port = settings.port or _any_port(host)
@@ -132,14 +134,14 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
     variables = {
         "BENTOML_DO_NOT_TRACK": "true",
         **handed_on(configuration, environment, Path.cwd()),  # the server's working folder is another
-        ANNOUNCEMENT: _announcement(url, models, grpc_address),
+        ANNOUNCEMENT: _announcement(url, tasks, grpc_address),
         **{variable_of(name): value for name, value in values.items()},
     }
     for name in ("models", "models_file"):  # which are there by now
         variables.pop(variable_of(name), None)
     if home := _bentoml_home(environment):
         variables["BENTOML_HOME"] = home
-    return Launch(_command(host, port), variables, url, models)
+    return Launch(_command(host, port), variables, url, list(tasks))
 
 
 def _command(host: str, port: int) -> list[str]:
@@ -159,7 +161,8 @@ def _fetch_models(settings: Settings) -> None:
         fetch_models(sources, settings.repository)
 
 
-def _check_repository(settings: Settings) -> list[str]:
+def _check_repository(settings: Settings) -> dict[str, str]:
+    """The names of the models, in order, and what each is for; empty where its manifest cannot be read."""
     from ostinato.service.artifact.manifest import MANIFEST_FILE
     from ostinato.service.catalogue.repository import find_versions, place_of
 
@@ -170,7 +173,15 @@ def _check_repository(settings: Settings) -> list[str]:
             f"--repository {settings.repository}: there is no <model>/<version> in it; 'ostinato export' writes one, "
             "and --models fetches one"
         )
-    return sorted({place_of(version, settings.repository)[0] for version in versions})
+    tasks = {place_of(version, settings.repository)[0]: _task_of(version / MANIFEST_FILE) for version in versions}
+    return dict(sorted(tasks.items()))
+
+
+def _task_of(manifest: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(manifest.read_bytes())
+        return str(content.get("task", "")) if isinstance(content, dict) else ""
+    return ""
 
 
 def _check_exposure(settings: Settings, host: str) -> None:
@@ -261,22 +272,27 @@ def _bentoml_home(
     return make_folder()
 
 
-def _announcement(url: str, models: list[str], grpc_address: str | None = None) -> str:
-    """What is printed when the server listens."""
+def _announcement(url: str, tasks: Mapping[str, str], grpc_address: str | None = None) -> str:
+    """What is printed when the server listens; ``tasks``: of the models, by their names."""
     here = Console()
     console = Console(file=io.StringIO(), force_terminal=here.is_terminal, color_system=here.color_system)  # type: ignore[arg-type]
     also = "" if grpc_address is None else f", for gRPC on [bold]{escape(grpc_address)}[/]"
     console.print(
-        f"[bold]Ostinato[/] listens on [bold]{url}[/]{also} and serves {escape(', '.join(models))}",
+        f"[bold]Ostinato[/] listens on [bold]{url}[/]{also} and serves {escape(', '.join(tasks))}",
         highlight=False,
         soft_wrap=True,
     )
-    lines = (
-        f"curl {url}/readyz",
-        f"curl {url}/v1/models/{models[0]}",
-        f"curl -X POST {url}/v1/models/{models[0]}/sessions",
-        f"ostinato replay FILE.csv --model {models[0]} --url {url}",
-    )
+    # What can be tried most is shown of one that has sessions.
+    name = min(tasks, key=lambda name: tasks[name] != "recurrent")
+    ways = {
+        "recurrent": (
+            f"curl -X POST {url}/v1/models/{name}/sessions",
+            f"ostinato replay FILE.csv --model {name} --url {url}",
+        ),
+        "generator": (f"ostinato generate {name} --url {url}",),
+        "encoder_decoder": (f"ostinato generate {name} --input FILE --url {url}",),
+    }
+    lines = (f"curl {url}/readyz", f"curl {url}/v1/models/{name}", *ways.get(tasks[name], ()))
     console.print("try, when it is ready:\n  " + "\n  ".join(lines), markup=False, highlight=False, soft_wrap=True)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().rstrip("\n")

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.client.answers import SessionInfo
 from ostinato.client.client import Client
@@ -22,7 +21,7 @@ from ostinato.client.verbs import ENDED
 from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
 from ostinato.commands.progress import progress_bar
-from ostinato.commands.tables import table_console
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError, ServiceError
 from ostinato.tools.session_files import (
     file_name,
@@ -35,6 +34,8 @@ from ostinato.tools.session_files import (
 
 UNREADABLE = "record_unreadable"
 """Code of a session that the service cannot read."""
+
+SessionIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions.", show_default="none")]
 
 sessions = typer.Typer(
     name="sessions",
@@ -124,12 +125,12 @@ def show(
         return
     table = _table()
     _add(table, info)
-    Console().print(table)
+    table_console().print(table)
 
 
 @sessions.command("export")
 def export_sessions(
-    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to export.")] = None,
+    session_ids: SessionIds = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", show_default="this folder")
     ] = Path(),
@@ -232,7 +233,7 @@ def import_sessions(
 
 @sessions.command("close")
 def close_sessions(
-    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Sessions to close.")] = None,
+    session_ids: SessionIds = None,
     every: Annotated[bool, typer.Option("--all", help="Close all live sessions of --model.")] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="With --all: whose sessions.", show_default="none")
@@ -319,17 +320,15 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[], 
         yield lambda: bar.advance(task)
 
 
-def _table() -> Table:
-    table = Table()
-    for name in ("session", "model", "version"):
-        table.add_column(name, overflow="fold")
+def _table() -> WholeTable:
+    table = WholeTable("session", "model", "version")
     table.add_column("steps", justify="right")
     table.add_column("opened")
     table.add_column("expires")
     return table
 
 
-def _add(table: Table, info: SessionInfo) -> None:
+def _add(table: WholeTable, info: SessionInfo) -> None:
     expires = _time(info.expires_at) if info.expires_at else "never"
     names = (escape(info.session_id), escape(info.model), escape(info.version))
     table.add_row(*names, f"{info.steps:,}", _time(info.opened_at), expires)

@@ -67,10 +67,10 @@ def command_with_flags(function: Callable[..., None]) -> typer.Typer:
 def _parameters(traits: Traits) -> list[inspect.Parameter]:
     """The flag of a setting, and where it may be a secret, one for a file that holds it."""
     kind: Any = traits.kind if traits.kind in TYPED else str
-    help_ = " ".join(filter(None, (traits.summary, _sentence(traits.bounds), f"[{traits.variable}]")))
+    help_ = " ".join(filter(None, (traits.summary, _sentence(traits.bounds))))
     flags = [_flag(traits.name, kind, help_, traits.topic.value, traits.default)]
     if traits.is_secret:
-        help_ = f"File that holds what {traits.flag} would say, in one line. [{traits.variable}_FILE]"
+        help_ = f"File that holds what {traits.flag} would say, in one line."
         flags.append(_flag(f"{traits.name}_file", Path, help_, traits.topic.value, "none"))
     return flags
 

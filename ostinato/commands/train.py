@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.progress import progress_bar, reporter
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import InputError
 from ostinato.extras import require
 
@@ -43,17 +42,19 @@ def train(
     The run directory gets weights, run.json, and report.html: curves, scores, rivals. After each epoch what has been
     learned is kept there too: an interrupted training continues with --resume, to the weights it would have had.
 
-    Example:  ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
+    Export the run then: 'ostinato export runs/beijing-lstm --repository repository'.
 
-    Your own: ostinato train --init forecaster load.csv --output load.toml
+    [bold]Examples[/]
 
-    Then:     ostinato export runs/beijing-lstm --repository repository
+    ostinato train examples/beijing_pm25/lstm.toml --output runs/beijing-lstm
+
+    ostinato train --init forecaster load.csv --output load.toml
     """
     require("torch", __name__)
     from ostinato.models.kinds.registry import kind_of, write_draft
     from ostinato.models.trainer import Wishes, train_recipe
 
-    console = Console()
+    console = table_console()
     if init is not None:
         _check_alone(seed=seed, seeds=seeds > 1, backtest=backtest, resume=resume)
         text = write_draft(init, recipe, output)
@@ -67,7 +68,7 @@ def train(
     with progress_bar(console, "epochs", has_remaining=True) as bar:
         directory, tables = train_recipe(recipe, wishes, reporter(bar, f"train {recipe.stem}"))
     for table in tables:
-        console.print(_shown(table))
+        console.print(score_table(table))
         if table.note:
             console.print(table.note, highlight=False)
     console.print(f"written to {directory}; look at {directory / 'report.html'}", highlight=False, soft_wrap=True)
@@ -79,8 +80,9 @@ def _check_alone(**others: object) -> None:
             raise InputError(f"--init writes a recipe and trains nothing: --{name} has no part in it")
 
 
-def _shown(scores: ScoreTable) -> Table:
-    table = Table(title=escape(scores.title))
+def score_table(scores: ScoreTable) -> WholeTable:
+    """A table of scores, a line each."""
+    table = WholeTable(title=escape(scores.title))
     for place, column in enumerate(scores.columns):
         table.add_column(escape(column), justify="right" if place else "left", overflow="fold")
     for row in scores.rows:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ostinato.commands.options import DeviceName
+from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import SettingsError
 from ostinato.extras import require
 from ostinato.tools.service_settings import choose_device, settings_of_the_service
@@ -61,7 +60,7 @@ def verify(
     require("onnxruntime", __name__)
     choose_device(device)
     directories = find_directories(directory)
-    console = Console()
+    console = table_console()
     with console.status("checking") as status:
         results = []
         for place in directories:
@@ -121,9 +120,9 @@ def verify_version(directory: Path) -> Verified:
         return Verified(directory, None, str(error))
 
 
-def results_table(results: list[Verified]) -> Table:
+def results_table(results: list[Verified]) -> WholeTable:
     """One line a version."""
-    table = Table(title="as the service would load them", title_justify="left")
+    table = WholeTable(title="as the service would load them", title_justify="left")
     table.add_column("model")
     table.add_column("version")
     table.add_column("graphs")

@@ -121,7 +121,8 @@ def read_settings(path: Path) -> ConnectorSettings:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        way_out = "" if path.exists() else f"; begin one: ostinato connect --init kafka > {path}"
+        raise InputError(f"{path}: {error.strerror}{way_out}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     try:

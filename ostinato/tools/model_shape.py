@@ -43,7 +43,10 @@ class ModelShape:
             reasons = "; ".join(f"{failed['version']}: {failed['reason']}" for failed in model.get("failed", []))
             raise CommandError(f"no version of {model.get('model')!r} is served. {reasons}".rstrip(". ") + ".")
         if manifest["task"] != "recurrent":
-            raise CommandError(f"{manifest['name']!r} is of task {manifest['task']!r}; sessions are for 'recurrent'")
+            raise CommandError(
+                f"{manifest['name']!r} is of task {manifest['task']!r}; sessions are for 'recurrent'. 'ostinato "
+                "generate' asks models that write, and POST /v1/models/<model>/predict runs whole sequences"
+            )
         inputs = tuple(manifest["inputs"])
         model_input = merged_input(inputs)
         return cls(

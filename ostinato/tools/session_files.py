@@ -98,6 +98,8 @@ def read_file(path: Path) -> tuple[bytes, dict[str, str]]:
         content = path.read_bytes()
         with safe_open(path, "numpy") as file:
             metadata: dict[str, str] = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise CommandError(f"{path}: there is no such file; 'ostinato sessions export ID' writes one") from error
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:

@@ -80,7 +80,8 @@ def remove_key(path: Path, name: str) -> None:
     with _changing(path) as lines:
         left = [line for line in lines if line.split()[:1] != [name] or line.startswith("#")]
         if len(left) == len(lines):
-            raise KeysUnreadable(f"{path} has no key called {name!r}")
+            there = ", ".join(line.split()[0] for line in lines if line.strip() and not line.startswith("#")) or "none"
+            raise KeysUnreadable(f"{path} has no key called {name!r}; there are: {there}")
         lines[:] = left
 
 

@@ -31,8 +31,8 @@ class Settings(BaseSettings):
 
     repository: Path = setting(
         Path("repository"),
-        "Folder <repository>/<model>/<version>/ that is served. One that is a version itself, or whose folders are, as "
-        "KServe mounts it, is served under the names in its manifests.",
+        "Folder that is served: in it is a folder <model>/<version>/ for each version. One that is a version itself, "
+        "or whose folders are, as KServe mounts it, is served under the names in its manifests.",
         Topic.MODELS,
     )
     models: str = setting(

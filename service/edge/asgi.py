@@ -230,12 +230,17 @@ class Edge:
             await self._answer(self._problem(error, scope, tag).response_to(scope["path"]), scope, send, tag)
             return
         size = 0
+        is_line = False
 
         async def send_with_terms(event: AsgiEvent) -> None:
+            nonlocal is_line
             if event["type"] == "http.response.start":
                 self._tell(scope, "none", Response(event["status"], b""), time.perf_counter() - began_at, tag)
                 named = b"x-request-id", tag.request_id
                 event["headers"] = [*event["headers"], named, *own.headers(event["headers"])]
+                is_line = _make_line(event["headers"])
+            elif is_line and not event.get("more_body"):
+                event = {**event, "body": event.get("body", b"") + b"\n"}
             await send(event)
 
         async def receive_at_most() -> AsgiEvent:
@@ -297,6 +302,16 @@ class Edge:
         if terms is None and (response.status >= 400 or scope["method"] != "POST"):
             terms = self.desk.terms_of(scope["headers"])
         return response if terms is None else await terms.apply(response)
+
+
+def _make_line(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a body of BentoML's is given a line feed at its end, as ours have; its length then counts that."""
+    given = dict(headers)
+    if not given.get(b"content-type", b"").startswith((b"application/json", b"text/plain")):
+        return False
+    if (length := given.get(b"content-length", b"")).isdigit():
+        headers[headers.index((b"content-length", length))] = b"content-length", b"%d" % (int(length) + 1)
+    return True
 
 
 def _accept(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -18,6 +18,7 @@ FORM = "application/x-www-form-urlencoded"
 """What ``curl -d`` says of any body; and what a browser's page says of one, unasked."""
 UNASKED = frozenset({"", FORM, "text/plain", "multipart/form-data"})
 """What a browser lets a page of any site post without asking the server beforehand (WHATWG Fetch, section 2.2.2)."""
+_LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(slots=True)
@@ -65,8 +66,15 @@ def event(name: str, content: object) -> bytes:
 
 
 def json_response(content: object, status: int = 200) -> Response:
-    """An answer in JSON; see ``to_json``."""
-    return Response(status, to_json(content))
+    """An answer in JSON; see ``json_line``."""
+    return Response(status, json_line(content))
+
+
+def json_line(content: object) -> bytes:
+    """``content`` as the body of an answer in JSON: with a line feed at its end, so that a terminal's prompt is not
+    glued to it. See ``to_json``.
+    """
+    return orjson.dumps(content, option=_LINE, default=_plain)
 
 
 def to_json(content: object) -> bytes:
@@ -80,6 +88,7 @@ async def json_in_slices(content: dict[str, Any], status: int = 200) -> Response
         return json_response(content, status)
     parts: list[bytes] = []
     await _write(content, parts)
+    parts.append(b"\n")
     return Response(status, b"".join(parts))
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from ostinato.service import errors
 from ostinato.service.edge.codings import CODINGS
-from ostinato.service.edge.message import JSON, Response
+from ostinato.service.edge.message import JSON, Response, json_line
 from ostinato.service.public_words import PublicWords
 
 PROBLEMS: dict[type[errors.OstinatoError], tuple[int, str]] = {
@@ -132,14 +130,14 @@ class Problem:
         if not path.startswith("/v2/") and path != "/v2":
             return self.response()
         return Response(
-            oip_status(type(self._error)), orjson.dumps({"error": self.sentence}), JSON, self._headers, is_plain=True
+            oip_status(type(self._error)), json_line({"error": self.sentence}), JSON, self._headers, is_plain=True
         )
 
     def response(self) -> Response:
         """The whole answer, with ``Retry-After``, ``Allow``, ``Accept-Encoding`` or ``Upgrade`` where the error calls
         for it.
         """
-        return Response(self.status, orjson.dumps(self.document), MEDIA_TYPE, self._headers)
+        return Response(self.status, json_line(self.document), MEDIA_TYPE, self._headers)
 
     @property
     def _headers(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -17,6 +17,7 @@ HEALTH = (LIVE, READY) = ("/v2/health/live", "/v2/health/ready")
 
 HIDDEN = "/static_content"
 """What BentoML's page is made of, which loads scripts from elsewhere."""
+_PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 class SystemRoutes:
@@ -73,7 +74,7 @@ class SystemRoutes:
         if path == "/readyz":
             ready, content = self._readiness()
             content = content if tells_models else {"status": content.get("status", "")}
-            return Response(200 if ready else 503, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+            return Response(200 if ready else 503, orjson.dumps(content, option=_PRETTY))
         if path == READY:
             ready, _ = self._readiness()
             return json_response({"ready": ready}, 200 if ready else 503)

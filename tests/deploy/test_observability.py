@@ -77,6 +77,79 @@ def test_every_panel_explains_itself_and_takes_the_chosen_data_source(name: str)
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_no_two_panels_of_a_dashboard_have_one_title(name: str) -> None:
+    titles = [panel["title"] for panel in DASHBOARDS[name]["panels"]]
+    assert sorted(titles) == sorted(set(titles))
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_series_of_a_panel_have_names_of_their_own(name: str) -> None:
+    panel = PANELS[name]
+    if panel["type"] == "timeseries":
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert "" not in legends
+        assert len(set(legends)) == len(legends)
+        for target in panel["targets"]:  # what the query keeps apart, the name does, too
+            kept = re.search(r"\bby \(([\w, ]+)\)", target["expr"])
+            labels = set(kept[1].split(", ")) - {"le"} if kept else set()
+            assert labels - set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= {"instance"}
+
+
+@pytest.mark.parametrize("name", [name for name, panel in PANELS.items() if panel["type"] == "table"])
+def test_a_table_has_columns_with_names_for_people_and_no_others(name: str) -> None:
+    panel = PANELS[name]
+    (target,), (organize,) = panel["targets"], panel["transformations"]
+    options = organize["options"]
+    kept = re.search(r"\bby \(([\w, ]+)\)", target["expr"])
+    assert kept is not None
+    columns = {*kept[1].split(", "), "Value"}
+    assert columns - set(options["excludeByName"]) == set(options["renameByName"])
+    assert not [shown for shown in options["renameByName"].values() if "_" in shown or shown == "Value"]
+    # A number is left out only where it is 1 for each row.
+    is_one = any(f"({name}" in target["expr"] for name in ("ostinato_model_info", "ostinato_version_failed"))
+    assert ("Value" in options["excludeByName"]) == is_one
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_share_is_none_of_several_workers_added_up(name: str) -> None:
+    panel = PANELS[name]
+    if panel["fieldConfig"]["defaults"].get("unit") == "percentunit":
+        for target in panel["targets"]:
+            assert " / " in target["expr"] or target["expr"].startswith("max ")
+
+
+def test_workers_that_are_all_busy_are_busy_for_their_whole_time_and_no_more(tmp_path: Path) -> None:
+    # Two replicas of three workers: one whose workers run half of the time, and one whose workers always do.
+    (panel,) = [panel for panel in PANELS.values() if panel["title"] == "Time spent running"]
+    query = panel["targets"][0]["expr"].replace("$__rate_interval", "1m")
+    query = query.replace("$model", ".*").replace("$version", ".*")
+    labels = 'instance="{}", model="m", version="1"'
+    series = {
+        "ostinato_run_seconds_sum{" + labels.format("a") + "}": "0+45x10",  # in each half minute
+        "ostinato_run_seconds_sum{" + labels.format("b") + "}": "0+90x10",
+        'ostinato_workers{instance="a"}': "3+0x10",
+        'ostinato_workers{instance="b"}': "3+0x10",
+    }
+    sample = {"labels": '{model="m", version="1"}', "value": 1.0}
+    file = tmp_path / "share.yml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "evaluation_interval": "1m",
+                "tests": [
+                    {
+                        "interval": "30s",
+                        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                        "promql_expr_test": [{"expr": query, "eval_time": "4m", "exp_samples": [sample]}],
+                    }
+                ],
+            }
+        )
+    )
+    run_tool("promtool", "test", "rules", file)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_asks_for_a_data_source_a_model_and_a_version(name: str) -> None:
     variables = [variable["name"] for variable in DASHBOARDS[name]["templating"]["list"]]
     assert variables == ["datasource", "model", "version"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.table import Table
-
+from ostinato.commands.tables import WholeTable
 from tests.faults.judge import Fault
 from tests.faults.play import Outcome
 
@@ -16,9 +15,9 @@ MAX_FINDINGS = 5
 """Of each scenario; they are often the same thing many times."""
 
 
-def table(outcomes: Iterable[Outcome]) -> Table:
+def table(outcomes: Iterable[Outcome]) -> WholeTable:
     """A row for each scenario and store."""
-    made = Table(title="faults", title_justify="left")
+    made = WholeTable(title="faults", title_justify="left")
     made.add_column("fault")
     made.add_column("store")
     for title in (

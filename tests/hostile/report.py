@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.table import Table
-
+from ostinato.commands.tables import WholeTable
 from tests.hostile.breach import Toll
 
 MAX_ANSWERS = 6
@@ -13,9 +12,9 @@ MAX_ANSWERS = 6
 MAX_BREACHES = 5
 
 
-def table(tolls: Iterable[Toll]) -> Table:
+def table(tolls: Iterable[Toll]) -> WholeTable:
     """A row for each decoder and attack."""
-    made = Table(title="hostile", title_justify="left")
+    made = WholeTable(title="hostile", title_justify="left")
     made.add_column("what")
     for title in ("cases", "s", "breaches"):
         made.add_column(title, justify="right")

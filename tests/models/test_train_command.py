@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ostinato.commands.train import _shown, train
+from ostinato.commands.train import score_table, train
 from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.report import ScoreTable
@@ -60,7 +60,10 @@ def test_train_writes_a_run_and_shows_the_scores(app: typer.Typer, wave_recipe: 
 def test_an_absent_recipe_is_an_error_for_the_command_line_to_show(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere.toml")])
     assert isinstance(result.exception, RecipeError)
-    assert str(result.exception) == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory"
+    said = str(result.exception)
+    assert said.startswith(
+        f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory; 'ostinato train --init "
+    )
 
 
 def test_gaps_in_time_are_told_before_the_training(app: typer.Typer, wave_recipe: Recipe, tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_what_only_scoring_or_writing_would_find_is_found_before_the_training(ap
 def test_a_table_of_scores_that_is_wider_than_the_screen_loses_no_letter() -> None:
     names = tuple(f"a_long_name_of_column_{place}" for place in range(9))
     console = Console(width=60, record=True, file=StringIO())
-    console.print(_shown(ScoreTable("scores", names, (("0.123456789",) * 9,))))
+    console.print(score_table(ScoreTable("scores", names, (("0.123456789",) * 9,))))
     text = console.export_text()
     assert "…" not in text
     assert text.count("9") >= 9

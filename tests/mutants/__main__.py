@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from ostinato.commands.tables import WholeTable
 from tests import programs
 from tests.mutants.mutant import PLANTED, Mutant, planted
 from tests.mutants.notes import NOTES, Notes
@@ -105,8 +105,8 @@ def _not_noticed(console: Console, mutants: list[Mutant], copies: list[Copy], no
         return [(mutant, why) for mutant, why in zip(mutants, answers, strict=True) if why]
 
 
-def _table(passed: list[tuple[Mutant, str]]) -> Table:
-    table = Table("fault", "file", "test", "which", title="not noticed")
+def _table(passed: list[tuple[Mutant, str]]) -> WholeTable:
+    table = WholeTable("fault", "file", "test", "which", title="not noticed")
     for mutant, why in passed:
         table.add_row(mutant.what, mutant.file, mutant.test, why.partition(":")[0])
     return table

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer import BadParameter
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from ostinato.cli import COMMANDS, ERRORS, app
 from tests.ostinato.conftest import RunCommand
@@ -38,25 +42,56 @@ def test_a_mistyped_command_is_answered_with_what_may_be_meant(
     assert f"Did you mean '{meant}'?" in result.output
 
 
-def helps_of(command: Any) -> Iterator[str]:
-    yield command.help
-    for inner in getattr(command, "commands", {}).values():
-        yield from helps_of(inner)
+def commands_of(name: str) -> dict[tuple[str, ...], Any]:
+    """A command, and those in it, by their names."""
+    group: Any = get_command(app)
+    _, command, _ = group.resolve_command(group.context_class(group), [name])
+    inner = getattr(command, "commands", {})
+    return {(name,): command, **{(name, child): each for child, each in inner.items()}}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_paragraph_of_help_is_broken_by_the_terminal_alone(name: str) -> None:
-    group: Any = get_command(app)
-    _, command, _ = group.resolve_command(group.context_class(group), [name])
-    assert [text for text in helps_of(command) if "\n" in text.replace("\n\n", "")] == []
+    for command in commands_of(name).values():
+        assert "\n" not in command.help.replace("\n\n", "").replace(" \\\n  ", " ")  # examples are, as a shell reads on
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_whole_in_80_columns(name: str) -> None:
+    for path in commands_of(name):
+        shown = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, [*path, "--help"]).output
+        assert "…" not in shown
+        assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_have_the_commands_and_the_options_that_there_are(name: str) -> None:
+    for path, command in commands_of(name).items():
+        blocks = [block for block in command.help.split("\n\n") if re.match(r"(\w+=\S+ )*ostinato ", block)]
+        assert blocks, path
+        for block in blocks:
+            for each in re.split(r" [|] | > |; ", block.replace("\\\n", "")):
+                words = shlex.split(each)
+                if "ostinato" not in words[:2]:
+                    continue
+                words = words[words.index("ostinato") + 1 :]
+                inner = commands_of(words[0])
+                found = (words[0], words[1]) if len(words) > 1 and (words[0], words[1]) in inner else (words[0],)
+                asked = inner[found]
+                asked.make_parser(typer.Context(asked)).parse_args(words[len(found) :])  # or it raises what is wrong
 
 
 def options_of(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     for child, inner in getattr(command, "commands", {}).items():
         yield from options_of(inner, f"{name} {child}")
     for option in command.params:
-        if option.param_type_name == "option" and not option.is_flag:
+        if option.param_type_name == "option":
             yield f"{name} {option.opts[0]}", option
+
+
+def has_value(default: object) -> bool:
+    """Whether it is shown; False of a flag is not."""
+    return default not in (None, "") and default is not False
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -66,7 +101,7 @@ def test_every_option_shows_what_it_is_where_it_is_not_given(name: str) -> None:
     silent = [
         place
         for place, option in options_of(command, name)
-        if not (option.required or isinstance(option.show_default, str) or option.default not in (None, ""))
+        if not (option.required or isinstance(option.show_default, str) or has_value(option.default))
     ]
     assert silent == []
 
@@ -156,3 +191,11 @@ def test_an_error_does_nothing_to_the_terminal(run_command: RunCommand) -> None:
     result = run_command("models", "fetch", "\x1b[31mnowhere\x9b\ud800")
     assert result.exit_code == 1
     assert "error: \\x1b[31mnowhere\\x9b\\ud800: there is no such folder" in result.output
+
+
+def test_what_make_offers_is_whole_in_80_columns() -> None:
+    folder = Path(__file__).parents[2]
+    shown = subprocess.run(["make", "help"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):.*## ", (folder / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^  make ([a-z-]+) ", shown, re.MULTILINE) == targets
+    assert max(map(len, shown.splitlines())) <= 80

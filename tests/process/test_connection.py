@@ -45,7 +45,9 @@ def answer(reader: IO[bytes]) -> tuple[int, dict[str, str], Any]:
     while line := reader.readline().rstrip(b"\r\n"):
         name, _, value = line.decode().partition(": ")
         headers[name] = value
-    return status, headers, json.loads(reader.read(int(headers["content-length"])))
+    content = reader.read(int(headers["content-length"]))
+    assert content.endswith(b"}\n")  # and the next answer begins right behind
+    return status, headers, json.loads(content)
 
 
 def test_requests_sent_together_are_answered_in_their_order(server: ServerProcess) -> None:

@@ -41,8 +41,16 @@ def described(tmp_path_factory: pytest.TempPathFactory, put_networks: PutNetwork
 
 @pytest.fixture
 def http(described: ServerProcess) -> Iterator[httpx2.Client]:
+    """A client that holds each answer in JSON to be a line of its own, so that no prompt is glued to it."""
     with described.client() as client:
+        client.event_hooks = {"response": [assert_is_line]}
         yield client
+
+
+def assert_is_line(answer: httpx2.Response) -> None:
+    content = answer.read()
+    if answer.headers.get("content-type", "").partition(";")[0].endswith("json") and answer.request.method != "HEAD":
+        assert content.endswith((b"}\n", b"]\n")), (answer.request.method, answer.url, content[-20:])
 
 
 @pytest.fixture
@@ -109,6 +117,43 @@ def test_events_are_of_their_types(http: httpx2.Client) -> None:
     for name, data in events:
         msgspec.json.decode(data.removeprefix("data: "), type=kinds[name])
     assert events[-1][0] == "event: done"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/livez", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/v2/health/live", 200),
+        ("GET", "/v2/health/ready", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/v1/nowhere", 404),
+        ("GET", "/v2/models/nobody", 404),
+        ("GET", "/static_content/index.html", 404),
+        ("PUT", "/livez", 405),
+        ("DELETE", "/v1/models", 405),
+        ("POST", "/predict", 422),
+        ("GET", "/v1/models/accumulator/stream", 426),
+        ("GET", "/schema.json", 200),  # BentoML's
+    ],
+)
+def test_what_is_answered_outside_of_the_examples_ends_its_line_too(
+    http: httpx2.Client, method: str, path: str, status: int
+) -> None:
+    http.post("/v1/models/accumulator/sessions", json={"session_id": "kept"})
+    answer = http.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].partition(";")[0].endswith("json")  # and so it was looked at
+
+
+def test_a_large_answer_and_one_that_bentoml_words_end_their_lines(http: httpx2.Client) -> None:
+    large = http.post("/v1/models/accumulator/predict", json={"sequences": [[[1]] * 4000] * 8})
+    assert large.status_code == 200
+    assert len(large.content) > 100_000  # it is written in slices
+    assert http.get("/nowhere").content == b"Not Found\n"
+    head = http.head("/schema.json")
+    assert int(head.headers["content-length"]) == len(http.get("/schema.json").content)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from ostinato.commands.tables import WholeTable
 from tests import programs
 from tests.faults.scenarios import STORES
 from tests.soak.play import Soak, play
@@ -51,9 +51,9 @@ def main(
         raise typer.Exit(1)
 
 
-def table(soak: Soak) -> Table:
+def table(soak: Soak) -> WholeTable:
     """A row for each round; of many, some from the first to the last."""
-    made = Table(title=f"soak, {soak.store}", title_justify="left")
+    made = WholeTable(title=f"soak, {soak.store}", title_justify="left")
     for title in ("round", "steps/s", "p50 ms", "p99 ms", "memory MiB", "descriptors"):
         made.add_column(title, justify="right")
     every = max(1, -(-len(soak.rounds) // SHOWN_ROUNDS))

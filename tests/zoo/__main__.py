@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from ostinato.commands.tables import WholeTable
 from tests.server import running_server
 from tests.zoo.entries import all_entries
 from tests.zoo.keeper import Outcome, export_all, judge
@@ -53,8 +53,8 @@ def main(
         raise typer.Exit(1)
 
 
-def _table(outcomes: list[Outcome]) -> Table:
-    table = Table(title="the zoo")
+def _table(outcomes: list[Outcome]) -> WholeTable:
+    table = WholeTable(title="the zoo")
     table.add_column("module")
     table.add_column("promise")
     table.add_column("live and offline")

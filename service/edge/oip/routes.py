@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ostinato.service.edge.message import Request, Response, to_json
+from ostinato.service.edge.message import Request, Response, json_line
 from ostinato.service.edge.methods import READING, other_handler
 from ostinato.service.edge.oip.descriptions import Descriptions
 from ostinato.service.edge.oip.forms import Forms, HttpStep
@@ -183,7 +183,7 @@ def _pattern(parts: Sequence[str]) -> tuple[str, str]:
 
 def _told(content: object) -> Response:
     """A description, uncoded: NVIDIA's client for event loops says that it takes gzip, and can of ``infer`` alone."""
-    return Response(200, to_json(content), is_plain=True)
+    return Response(200, json_line(content), is_plain=True)
 
 
 def _named(request: Request) -> tuple[str, str | None]:

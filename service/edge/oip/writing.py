@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.service.edge.message import OCTETS, Response, json_in_slices, to_json
+from ostinato.service.edge.message import OCTETS, Response, json_in_slices, json_line, to_json
 from ostinato.service.edge.oip.datatypes import BYTES
 from ostinato.service.edge.oip.messages import InferResponse, NamedTensor
 from ostinato.service.edge.oip.reading import BinaryOutputs
@@ -21,7 +21,7 @@ def write(response: InferResponse, binary: BinaryOutputs) -> Response:
     """An answer; raises InvalidInput where an output can only be told as it lies in memory."""
     content, behind = _content(response, binary)
     if not behind:
-        return Response(200, to_json(content))
+        return Response(200, json_line(content))
     return _with_behind(to_json(content), behind)
 
 
@@ -29,7 +29,7 @@ async def write_in_slices(response: InferResponse, binary: BinaryOutputs) -> Res
     """``write`` for many numbers, so that others have their turn."""
     content, behind = _content(response, binary)
     made = await json_in_slices(content)
-    return _with_behind(made.body, behind) if behind else made
+    return _with_behind(made.body.removesuffix(b"\n"), behind) if behind else made
 
 
 def _with_behind(header: bytes, behind: list[bytes]) -> Response:

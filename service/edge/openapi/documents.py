@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import orjson
-
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.catalogue.catalogue import AnyEngine, Catalogue
-from ostinato.service.edge.message import JSON, Response
+from ostinato.service.edge.message import JSON, Response, json_line
 from ostinato.service.edge.openapi.document import build
 from ostinato.service.edge.openapi.examples import Examples
 from ostinato.service.edge.openapi.page import Page
@@ -60,7 +58,7 @@ class Documents:
             return
         document = build(Examples(newest))
         page = Page(document)
-        self._openapi = Response(200, orjson.dumps(document), JSON, (_ALWAYS_ASK,))
+        self._openapi = Response(200, json_line(document), JSON, (_ALWAYS_ASK,))
         headers = (
             _ALWAYS_ASK,
             (b"content-security-policy", page.policy.encode()),

@@ -350,7 +350,7 @@ async def test_an_answer_in_slices_is_what_it_is_in_one_go(seed: int, monkeypatc
         "errors": [{"row": row, "code": "a"} for row in range(9)],
         "none": {},
     }
-    assert (await json_in_slices(content)).body == to_json(content)
+    assert (await json_in_slices(content)).body == to_json(content) + b"\n"
 
 
 async def test_a_large_answer_is_not_written_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
