@@ -22,6 +22,7 @@ from ostinato.models.data.series import (
 )
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError, RecipeError
+from ostinato.models.networks.boosted import BoostedForecaster, TreeForecaster
 from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import ForecasterTraining, Recipe
@@ -31,6 +32,7 @@ from ostinato.models.networks.recurrent import Forecaster, build_forecaster
 from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores import forecaster as scores
 from ostinato.models.scores.forecast_report import forecast_sections
+from ostinato.models.training.boosting import check_library, with_trees
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.folds import rolling_origins
 from ostinato.models.training.forecasting import answers_of, fit, origins_of
@@ -68,6 +70,8 @@ def train(recipe: Recipe, job: Job) -> Trained:
     Raises:
         TrainingError: the data cannot be used, or training fails.
     """
+    if recipe.trees is not None:
+        check_library()
     dataset = load_dataset(recipe.data)
     tell_notes(dataset, job.tell)
     check_target(dataset)
@@ -81,6 +85,11 @@ def train(recipe: Recipe, job: Job) -> Trained:
         return _fit(recipe.model_copy(update={"training": training}), dataset, own)
 
     network, fitted = train_members(recipe.training, job, train_one)
+    of_the_kind = {"features": asdict(Features.of(dataset)), "categories": dataset.categories}
+    if recipe.trees is not None:
+        both, fitted = with_trees(network, fitted, recipe, dataset, job)
+        of_the_kind["trees"] = {"num_trees": both.num_trees, "depth": recipe.trees.max_depth}
+        network = cast(AnyForecaster, both)
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
@@ -102,7 +111,7 @@ def train(recipe: Recipe, job: Job) -> Trained:
             validation: fitted.validation,
         },
         sections=forecast_sections(judged, recipe.data.season_steps, fitted.sentence()),
-        of_the_kind={"features": asdict(Features.of(dataset)), "categories": dataset.categories},
+        of_the_kind=of_the_kind,
     )
 
 
@@ -183,7 +192,12 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
     recipe = Recipe.model_validate(content["recipe"])
     features = Features.of_content(content["features"])
     members = [_network(features, recipe) for _ in range(recipe.training.members)]
-    return ForecasterRun(joined(members), features, recipe, content)
+    network = joined(members)
+    if recipe.trees is not None:
+        told = content["trees"]
+        trees = TreeForecaster(features, Forecasts.of(recipe), recipe.trees.lags, told["num_trees"], told["depth"])
+        network = cast(AnyForecaster, BoostedForecaster(network, trees))
+    return ForecasterRun(network, features, recipe, content)
 
 
 def _network(features: Features, recipe: Recipe) -> AnyForecaster:

@@ -143,8 +143,8 @@ def joined(members: Sequence[AnyNetwork]) -> AnyNetwork:
 
 
 def first_of(network: AnyNetwork) -> AnyNetwork:
-    """The first member of an ensemble, which tells what all have alike; of another network, itself."""
-    return cast(AnyNetwork, network.members[0]) if isinstance(network, Ensemble) else network
+    """The first member of an ensemble, or of ensembles in it, which tells what all have alike; else the network."""
+    return cast(AnyNetwork, first_of(network.members[0])) if isinstance(network, Ensemble) else network
 
 
 def mean_of(answers: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ensembles of each kind, trained, exported, and run as live sessions are: in company and in pieces."""
+"""Ensembles of each kind, one with trees among them: trained, exported, and run as live sessions are."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ RECIPES = {
         training=TRAINING,
         more='loss = "pinball"\nhorizon_steps = 3',
     ),
+    "trees": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12"),
     "text": f"""
 kind = "text"
 name = "own"
@@ -165,7 +166,7 @@ def check_live_is_offline(manifest: Manifest, graph: Path) -> None:
     """Five sessions in company, step by step, and one of them alone and whole."""
     session = onnxruntime.InferenceSession(str(graph))
     [part] = manifest.inputs
-    x = np.random.default_rng(1).random((5, 9, *part.row_shape)).astype(np.float32)
+    x = np.random.default_rng(1).normal(10, 4, (5, 9, *part.row_shape)).astype(np.float32)
 
     def run(rows: slice, cuts: list[int]) -> NDArray[np.float32]:
         size = len(x[rows])
