@@ -59,8 +59,9 @@ def train(recipe: LabelsRecipe, job: Job) -> Trained:
 
     def train_one(training: TrainingRecipe, own: Job) -> tuple[AnyClassifier, Fitted]:
         network = build_classifier(features, recipe.network, len(data.classes))
-        parts = ([_for(network, one) for one in data.parts[part]] for part in ("training", "validation"))
-        return network, fit(network, *parts, training, own)
+        learned = [_for(network, sequence) for sequence in data.parts["training"]]
+        held_out = [_for(network, sequence) for sequence in data.parts["validation"]]
+        return network, fit(network, learned, held_out, training, own)
 
     network, fitted = train_members(recipe.training, job, train_one)
     metrics, sections = _scored(network, data, fitted)

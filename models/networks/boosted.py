@@ -53,7 +53,7 @@ class BoostedTrees(nn.Module):
         if torch.compiler.is_exporting():
             return self._sums(rows)
         # Each row has a place in every tree: of many rows at once that is more memory than there may be.
-        return torch.cat([self._sums(part) for part in rows.split(_ROWS)])
+        return torch.cat([self._sums(part) for part in torch.split(rows, _ROWS)])
 
     def _sums(self, rows: Tensor) -> Tensor:
         num_nodes = 2**self.depth - 1

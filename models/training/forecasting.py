@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -162,7 +163,8 @@ def answers_of(network: nn.Module, spans: Sequence[tuple[Series, int, int]]) -> 
     Each has a warm-up on the steps before.
     """
     network.eval()
-    device, forecasts = first_of(network).initial_values.device, first_of(network).forecasts
+    told = cast(Forecaster, first_of(network))
+    device, forecasts = told.initial_values.device, told.forecasts
     made: list[Tensor] = [torch.empty(0)] * len(spans)
     for places in _side_by_side(spans):
         chosen = [spans[place] for place in places]
@@ -172,8 +174,10 @@ def answers_of(network: nn.Module, spans: Sequence[tuple[Series, int, int]]) -> 
         for row, (first, (series, _, end)) in enumerate(zip(firsts, chosen, strict=True)):
             x[row, : end - first] = torch.from_numpy(series.values[first:end])
         static = torch.from_numpy(np.stack([series.static for series, _, _ in chosen]))
-        answers, *_ = run(network, x.to(device), static.to(device), network.initial_state(len(chosen)))
-        apart = forecasts.apart(answers.cpu(), len(first_of(network).places))
+        answers, *_ = run(
+            network, x.to(device), static.to(device), cast(Forecaster, network).initial_state(len(chosen))
+        )
+        apart = forecasts.apart(answers.cpu(), len(told.places))
         for row, (place, first, (_, start, end)) in enumerate(zip(places, firsts, chosen, strict=True)):
             made[place] = apart[row, start - first : end - first]
     return made
@@ -211,7 +215,7 @@ def validation_loss(network: nn.Module, dataset: Dataset, loss: ForecastLoss) ->
 
     Over the forecasts that are made from right before the validation part on, as far as they end in it.
     """
-    num_steps = first_of(network).forecasts.num_steps
+    num_steps = cast(Forecaster, first_of(network)).forecasts.num_steps
     found = origins_of(dataset, "validation", 1)
     answers = answers_of(network, [(series, origins.start, origins.stop) for series, origins in found])
     truths = [

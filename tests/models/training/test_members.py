@@ -71,7 +71,7 @@ def test_members_are_the_networks_that_their_seeds_give_alone_and_the_answer_is_
     dataset = load_dataset(Recipe.read(recipe).data)
     [(series, origins)] = origins_of(dataset, "test", 1)
     found, first, second = (
-        answers_of(forecaster.load_run(run).network, [(series, origins.start, origins.stop)])[0].numpy()  # type: ignore[arg-type]
+        answers_of(forecaster.load_run(run).network, [(series, origins.start, origins.stop)])[0].numpy()
         for run in (directory, *runs)
     )
     np.testing.assert_array_equal(found, (first + second) / np.float32(2))
