@@ -49,6 +49,8 @@ class TrainingRecipe(Section):
 
     ``seed``: of the first weights, the order of batches, dropout; the same recipe, data, libraries and kind of machine
     give the same weights. ``num_threads``: another number rounds sums otherwise, so it belongs to the recipe.
+    ``members``: how many networks are trained, of seeds that follow each other, and joined to an ensemble: one network
+    whose answers are the means of theirs.
     ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     ``batch_size``: sequences that one step of the optimiser learns from.
     ``max_epochs``, ``patience_epochs``: training ends after so many epochs, or so many without a better validation
@@ -68,6 +70,7 @@ class TrainingRecipe(Section):
     """
 
     seed: int = 0
+    members: Annotated[int, Field(ge=1, le=99)] = 1
     num_threads: Count = 1
     device: str = "cpu"
     batch_size: Count = 64

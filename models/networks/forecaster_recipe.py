@@ -66,17 +66,39 @@ class ForecasterTraining(StreamTraining):
     validation_origin_steps: Count = 5
 
 
+class TreesRecipe(Section):
+    """Boosted trees, whose forecasts are averaged with the network's, by weights that the validation part chooses.
+
+    ``lags``: how many steps before the last one they are given.
+    ``num_leaves``, ``max_depth``: of a tree, at most. ``learning_rate``: what part of each tree's answer counts.
+    ``feature_fraction``: the part of the columns that a tree may look at, drawn for each.
+    ``members``: boosters of each number, of seeds that follow each other, whose mean counts.
+    ``max_trees``, ``patience_trees``: of a booster, which ends after so many trees without a better validation loss.
+    """
+
+    lags: Count = 24
+    num_leaves: Annotated[int, Field(ge=2)] = 31
+    max_depth: Annotated[int, Field(ge=1, le=10)] = 6
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    members: Count = 1
+    max_trees: Count = 1000
+    patience_trees: Count = 50
+
+
 class Recipe(RunRecipe):
     """All that one forecaster's training depends on.
 
     ``one_step``: of a forecast by attention, the recipe of a forecaster of one step that is trained, too, and compared,
     fed its own output; a relative path starts at this recipe's own folder.
+    ``trees``: None = there are none.
     """
 
     kind: Literal["forecaster"] = "forecaster"
     data: DataRecipe
     network: ForecasterNetwork
     training: ForecasterTraining = ForecasterTraining()
+    trees: TreesRecipe | None = None
     one_step: Path | None = None
 
     @model_validator(mode="after")
@@ -93,6 +115,8 @@ class Recipe(RunRecipe):
                 f"data.known_future: what is forecast by {self.network.forecast!r} reads nothing of the future, except "
                 "data.cycles; network.forecast = 'fed_back' does"
             )
+        if self.trees is not None:
+            self._check_trees()
         if self.network.forecast != "attention":
             if self.one_step is not None:
                 raise ValueError("one_step: is of network.forecast = 'attention'")
@@ -105,6 +129,14 @@ class Recipe(RunRecipe):
         if self.data.static:
             raise ValueError("network.forecast: by attention nothing is known of data.static; 'direct' takes them")
         return self
+
+    def _check_trees(self) -> None:
+        if self.network.forecast == "attention":
+            raise ValueError("trees: what a decoder feeds back is its own; they are of forecast 'fed_back' or 'direct'")
+        if self.training.loss not in ("absolute", "squared", "pinball"):
+            raise ValueError(f"trees: are of training.loss absolute, squared or pinball, not {self.training.loss}")
+        if self.data.unseen_targets:
+            raise ValueError(f"trees: begin from the last value, and {self.data.unseen_targets[0]!r} is no feature")
 
     def located(self, folder: Path) -> Self:
         """The recipe with its paths, which start at its own folder, made absolute."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.models.data.series import Dataset, Floats, Series
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.forecasts import Forecasts
@@ -45,7 +47,7 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     scale = units(dataset, features, forecasts.num_steps)
     loss = ForecastLoss(forecasts, scale.to(recipe.training.device))
     shape = tuple(scale.shape)
-
+    judge, label = judge_of(recipe, dataset)
     unknown = [recipe.data.features.index(name) for name in hidden_features(recipe)]
 
     def of_window(x: Tensor, target: Tensor, static: Tensor, states: States) -> tuple[Tensor, States]:
@@ -55,18 +57,23 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
         apart = forecasts.apart(answers, len(features.targets))
         return loss(apart, target.reshape(*target.shape[:-1], *shape)), tuple(after)
 
-    is_plain = forecasts.loss == "absolute" and scale.numel() == 1
-    judge = ForecastLoss(forecasts, torch.ones_like(scale) if is_plain else scale)
-    label = "validation loss (MAE)" if is_plain else "validation loss"
-
     def validate() -> float:
-        return _validation_loss(network, dataset, judge)
+        return validation_loss(network, dataset, judge)
 
     if has_closed_form:
         fitted = fit_readout(network, recipe.network, stretches, validate, job, label)
     else:
         fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
     return network.cpu(), fitted
+
+
+def judge_of(recipe: Recipe, dataset: Dataset) -> tuple[ForecastLoss, str]:
+    """The loss of the validation part, and what it is called where it is shown."""
+    forecasts = Forecasts.of(recipe)
+    scale = units(dataset, Features.of(dataset), forecasts.num_steps)
+    if forecasts.loss == "absolute" and scale.numel() == 1:
+        return ForecastLoss(forecasts, torch.ones_like(scale)), "validation loss (MAE)"
+    return ForecastLoss(forecasts, scale), "validation loss"
 
 
 def hidden_features(recipe: Recipe) -> tuple[str, ...]:
@@ -87,9 +94,9 @@ def hide(x: Tensor, places: Sequence[int], num_steps: int, rate: float) -> Tenso
     return x.masked_fill((drawn.unsqueeze(-1) & is_hidden).to(x.device), torch.nan)
 
 
-def run(network: Forecaster, x: Tensor, static: Tensor, states: States) -> States:
+def run(network: nn.Module, x: Tensor, static: Tensor, states: States) -> States:
     """Answers ``[B, T, O]`` and the states after them, whether the network is told of the series or not."""
-    if isinstance(network, StaticForecaster):
+    if isinstance(first_of(network), StaticForecaster):
         return network(x, static, *states)  # type: ignore[no-any-return]
     return network(x, *states)  # type: ignore[no-any-return]
 
@@ -150,13 +157,14 @@ def windows(values: Floats, target_index: int, num_streams: int, window_steps: i
 
 
 @torch.no_grad()
-def answers_of(network: Forecaster, spans: Sequence[tuple[Series, int, int]]) -> list[Tensor]:
+def answers_of(network: nn.Module, spans: Sequence[tuple[Series, int, int]]) -> list[Tensor]:
     """The answers ``[end - start, H, K, P]`` made at the steps ``start`` to ``end`` of each series.
 
     Each has a warm-up on the steps before.
     """
     network.eval()
-    device = network.initial_values.device
+    told = cast(Forecaster, first_of(network))
+    device, forecasts = told.initial_values.device, told.forecasts
     made: list[Tensor] = [torch.empty(0)] * len(spans)
     for places in _side_by_side(spans):
         chosen = [spans[place] for place in places]
@@ -166,8 +174,10 @@ def answers_of(network: Forecaster, spans: Sequence[tuple[Series, int, int]]) ->
         for row, (first, (series, _, end)) in enumerate(zip(firsts, chosen, strict=True)):
             x[row, : end - first] = torch.from_numpy(series.values[first:end])
         static = torch.from_numpy(np.stack([series.static for series, _, _ in chosen]))
-        answers, *_ = run(network, x.to(device), static.to(device), network.initial_state(len(chosen)))
-        apart = network.forecasts.apart(answers.cpu(), len(network.places))
+        answers, *_ = run(
+            network, x.to(device), static.to(device), cast(Forecaster, network).initial_state(len(chosen))
+        )
+        apart = forecasts.apart(answers.cpu(), len(told.places))
         for row, (place, first, (_, start, end)) in enumerate(zip(places, firsts, chosen, strict=True)):
             made[place] = apart[row, start - first : end - first]
     return made
@@ -200,9 +210,12 @@ def _side_by_side(spans: Sequence[tuple[Series, int, int]]) -> list[list[int]]:
     return [order[start : start + _ROWS] for start in range(0, len(order), _ROWS)]
 
 
-def _validation_loss(network: Forecaster, dataset: Dataset, loss: ForecastLoss) -> float:
-    """Over the forecasts that are made from right before the validation part on, as far as they end in it."""
-    num_steps = network.forecasts.num_steps
+def validation_loss(network: nn.Module, dataset: Dataset, loss: ForecastLoss) -> float:
+    """Of a forecaster, or an ensemble of them.
+
+    Over the forecasts that are made from right before the validation part on, as far as they end in it.
+    """
+    num_steps = cast(Forecaster, first_of(network)).forecasts.num_steps
     found = origins_of(dataset, "validation", 1)
     answers = answers_of(network, [(series, origins.start, origins.stop) for series, origins in found])
     truths = [

@@ -107,6 +107,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("examples/beijing_panel/README.md", "$ ostinato train examples/beijing_panel/panel.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/lstm.toml"): _TRAINS,
     ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/seq2seq.toml"): _TRAINS,
+    ("examples/beijing_pm25/README.md", "$ ostinato train examples/beijing_pm25/day_ahead.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/g2p.toml"): _TRAINS,
     ("examples/cmudict/README.md", "$ ostinato train examples/cmudict/spelling.toml"): _TRAINS,
     ("examples/dates/README.md", "$ ostinato train examples/dates/dates.toml"): _TRAINS,

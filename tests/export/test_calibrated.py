@@ -82,7 +82,7 @@ def test_what_the_network_was_off_by_is_what_sessions_begin_from(
         data = trained.recipe.data.model_copy(update={"file": tmp_path / "wave.csv"})
         (series,) = load_dataset(data).series
         start, end = series.span("validation")
-        (answers,) = answers_of(trained.network, [(series, start - 1, end - 6)])  # type: ignore[arg-type]
+        (answers,) = answers_of(trained.network, [(series, start - 1, end - 6)])
         points = answers[:, 0, 0].numpy().astype(np.float64)
         spread = points[..., 1] if kind == "direct" else 1.0
         truth = series.truth[start : end - 5, 0]
