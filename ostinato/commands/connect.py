@@ -35,7 +35,7 @@ def connect(
     ] = "",
     model: Annotated[str, typer.Option("--model", "-m", help="Of --init: the model.")] = "beijing-lstm",
     check: Annotated[
-        bool, typer.Option("--check", help="Hold the file to the model of the running service, and end.")
+        bool, typer.Option("--check", help="Compare the file with the model of the running service, and end.")
     ] = False,
 ) -> None:
     """Carry readings from Kafka, MQTT, Redis Streams, a file or standard input through a model's sessions, one session
@@ -69,6 +69,7 @@ def connect(
 def _connect(file: Path, console: Console, *, check: bool) -> None:
     from ostinato.connectors.assembly import assemble, promise_of, wait_for_model
     from ostinato.connectors.counters import Counters, MetricsPort
+    from ostinato.connectors.features import ReadingFeatures
     from ostinato.connectors.reports import Reports
     from ostinato.connectors.service_line import ServiceLine
     from ostinato.connectors.settings import read_settings
@@ -83,7 +84,7 @@ def _connect(file: Path, console: Console, *, check: bool) -> None:
 
     report = Reports(write, time.monotonic)
     line = ServiceLine(settings.service)
-    features = wait_for_model(line, report, lambda: bool(stops))
+    features = ReadingFeatures.of(line.model()) if check else wait_for_model(line, report, lambda: bool(stops))
     if features is None:
         return
     counters = Counters()

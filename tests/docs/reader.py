@@ -100,7 +100,7 @@ class Reader:
             if not block.is_run:
                 continue
             if named := _FILE_NAME.match(block.text):
-                (self._folder / named[1]).write_text(block.text, encoding="utf-8")
+                (self._folder / named[1]).write_text(self._ports.into(block.text), encoding="utf-8")
             elif block.language == "console":
                 self._type(block)
             elif block.language == "python":
