@@ -179,8 +179,9 @@ class Settings(BaseSettings):
 
     console: bool = setting(
         True,
-        "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts. It needs no "
-        "key to be loaded, and whatever it then asks does, as of any client.",
+        "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts; and /docs/ "
+        "these pages, where they are built in. Both need no key to be loaded, and whatever the console then asks does, "
+        "as of any client.",
         Topic.ACCESS,
     )
 
