@@ -13,7 +13,7 @@ from pygments.token import Generic, _TokenType
 PROMPT = "$ "
 
 
-class ConsoleLexer(Lexer):
+class ConsoleLexer(Lexer):  # type: ignore[misc]
     """Marks the prompt and what is printed, which the copy button leaves out.
 
     A command takes further lines as a shell would: after a backslash at a line's end, or while a quotation is open.

@@ -87,8 +87,6 @@ def _unless_kept(document: Response, has: str) -> Response:
     """A document, or that the client has it already."""
     mark = next((value.decode() for name, value in document.headers if name == b"etag"), "")
     kept = {each.strip().removeprefix("W/") for each in has.split(",")}
-    return (
-        Response(304, b"", document.media_type, document.headers)
-        if mark.removeprefix("W/") in kept - {""}
-        else document
-    )
+    if mark.removeprefix("W/") not in kept - {""}:
+        return document
+    return Response(304, b"", document.media_type, document.headers)

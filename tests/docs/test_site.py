@@ -99,14 +99,15 @@ def plain_prose(text: str) -> str:
 def test_programs_find_all_pages_in_one_list(site: Path) -> None:
     listed = (site / "llms.txt").read_text()
     assert re.match(r"# Ostinato\n\n> [^\n]+\.\n\n## Start\n\n- \[", listed)
-    assert {name for name in re.findall(r"\]\(([\w-]+)\.md\)", listed)} == {*NAMES} - {"index"}
+    assert set(re.findall(r"\]\(([\w-]+)\.md\)", listed)) == {*NAMES} - {"index"}
     whole = (site / "llms-full.txt").read_text()
     assert "# Exactly once from a log\n" in whole
     assert "# Changelog\n" not in whole  # what was is asked for by itself
 
 
 def test_the_short_list_has_the_title_one_sentence_and_the_groups() -> None:
-    index = "# A\n\n> One\n> sentence.\n\nProse.\n\n## How-to\n\nMore.\n\n- [B](b.md): what\n  it is.\n- [C](c.md)\n\n## Else\n\nD.\n"
+    listed = "## How-to\n\nMore.\n\n- [B](b.md): what\n  it is.\n- [C](c.md)\n"
+    index = f"# A\n\n> One\n> sentence.\n\nProse.\n\n{listed}\n## Else\n\nD.\n"
     assert short_list(index) == "# A\n\n> One sentence.\n\n## How-to\n\n- [B](b.md): what it is.\n- [C](c.md)\n"
 
 
