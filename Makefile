@@ -83,18 +83,25 @@ test: setup tools ## all tests but the long ones (make test PYTEST="-k name" for
 	@$(RUN_TESTS)
 
 .PHONY: check
-check: setup tools ## the one gate: lint, format, types, tests
+check: setup tools ## the one gate: lint, format, types, the site of the docs, tests
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
 	@echo "==> pytest"; $(RUN_TESTS)
 
 .PHONY: long
 long: setup tools ## the tests that `make test` leaves out, as they take longer than they tell each time
 	@$(RUN_TESTS) -m long
 
-.PHONY: configuration
-configuration: setup ## put the settings, as the code has them, into docs/configuration.md
-	@$(BIN)/python -m ostinato.tools.configuration docs/configuration.md
+.PHONY: docs
+docs: setup ## build the site of docs/ into build/site, where each warning is an error; servers show it under /docs/
+	@echo "==> sphinx"; rm -rf build/site
+	@$(BIN)/python -m sphinx -b html -E -q -W --keep-going -d build/doctrees docs build/site
+	@$(BIN)/python -m docs.site.archive build/site service/edge/site/site.zip
+
+.PHONY: reference
+reference: setup ## write the pages of docs/ that are made of the code: settings, routes, errors, client, commands, ...
+	@$(BIN)/python -m ostinato.tools.reference docs
 
 .PHONY: bench-connect
 bench-connect: setup ## readings from Kafka to Kafka through a connector, for each the time of a processor (make bench-connect CONNECT="--profile 20")

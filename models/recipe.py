@@ -32,6 +32,7 @@ class Section(BaseModel):
 class FileRecipe(Section):
     """What is learned from; a relative path starts at the recipe's own folder.
 
+    ``file``: where the data lie.
     ``source``, ``licence``: of the data, for those who read a model's manifest.
     """
 
@@ -67,6 +68,8 @@ class TrainingRecipe(Section):
     ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013). ``max_gradient_value``: each
     number of a gradient is cut to this. None = not.
     ``l1``, ``l2``: times the sum of ``|w|`` and of ``w^2`` over all weight matrices, added to the loss, not of biases.
+    ``momentum``: of ``sgd`` and ``rmsprop``; 0 = none.
+    ``decay_factor``, ``decay_epochs``: of the schedules ``step``, ``exponential`` and ``plateau``.
     """
 
     seed: int = 0
@@ -101,7 +104,15 @@ class TrainingRecipe(Section):
 
 
 class RunRecipe(Section):
-    """All that one training run of some kind depends on; each kind says more precisely what its parts are."""
+    """All that one training run of some kind depends on; each kind says more precisely what its parts are.
+
+    ``kind``: what is learned; without it, ``forecaster``.
+    ``name``: of the model, by which it is served.
+    ``description``: for people.
+    ``data``: what is learned from.
+    ``network``: its sizes.
+    ``training``: how it is trained.
+    """
 
     kind: str
     name: RecipeName

@@ -36,6 +36,7 @@ from ostinato.service.edge.http_connection import HttpConnection
 from ostinato.service.edge.key_routes import access_of
 from ostinato.service.edge.openapi.documents import Documents
 from ostinato.service.edge.routes import Routes
+from ostinato.service.edge.site.pages import Site
 from ostinato.service.edge.system import SystemRoutes
 from ostinato.service.edge.websocket.connection import WebSocketConnection
 from ostinato.service.edge.websocket.streams import Streams
@@ -124,8 +125,8 @@ class Worker:
         WebSocketConnection.install()
         HttpConnection.install()
         SharingServer.install(self._tether.shares, self.desk, self._descriptors.take)
-        console = Console().answers if self.settings.console else {}
-        system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers, console)
+        pages = {**Console().answers, **Site().answers} if self.settings.console else {}
+        system = SystemRoutes(self.metrics, self.readiness, Documents(self.catalogue).answers, pages)
         return Edge(inner, self.desk, self.routes, system, self.streams, start=self.start, stop=self.stop)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:

@@ -40,6 +40,8 @@ class PicturesRecipe(FileRecipe):
     ``colour``: whether files are read with three channels, and not in grey.
     ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin; without
     them ``validation_fraction`` and ``test_fraction`` of the rows are drawn by what stands in them.
+    ``left_out``: columns that are no pixels.
+    ``validation_fraction``, ``test_fraction``: the parts of the rows that are drawn for them.
     """
 
     text: str

@@ -44,6 +44,7 @@ class PairsData(FileRecipe):
     ``unknown``: whether a symbol stands for what no source of the training part has; else a service refuses it.
     ``stress``: of ``cmudict``, whether the vowels' stress digits are written.
     ``validation_fraction``, ``test_fraction``: drawn by the source; all targets of a source are in one part.
+    ``form``: how the file is written.
     """
 
     form: Literal["table", "cmudict"] = "table"

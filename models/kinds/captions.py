@@ -38,6 +38,10 @@ class CaptionNetworkRecipe(Section):
     """Sizes; ``num_channels`` is that of the first convolution, ``dropout`` is of the picture's features.
 
     ``unit``: what is written in one step, a character or a word.
+    ``num_channels``: channels of the first convolution.
+    ``embedding_size``: numbers that stand for a symbol.
+    ``hidden_size``: hidden units of the decoder.
+    ``dropout``: of the picture's features.
     """
 
     unit: Literal["characters", "words"] = "characters"

@@ -24,6 +24,7 @@ class ForecasterNetwork(LayersRecipe):
     the last ``memory_steps``, and forecasts as far as it is asked.
     ``memory_size``: how many numbers are remembered of each step.
     ``quantiles``: of the loss ``pinball``: rising, as many below the median as above it.
+    ``memory_steps``: of a forecast by attention, steps that are remembered.
     """
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
@@ -56,6 +57,7 @@ class ForecasterTraining(StreamTraining):
     are not known ahead are hidden in training, as they are in such a forecast.
     ``origin_steps``: of a forecast by attention: in training one is made after every so many steps of a window.
     ``validation_origin_steps``: the same in the validation part.
+    ``counts``: the distribution, where ``loss`` is ``counts``.
     """
 
     loss: Loss = "absolute"

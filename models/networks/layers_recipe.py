@@ -91,6 +91,7 @@ class LayersRecipe(Section):
     for each inner unit (None = 16).
     ``num_heads``: of ``mlstm`` and ``rwkv7``, memories that share the hidden units; H is a multiple of it.
     ``interval``: of ``cfc``, the feature that is the time since the step before; None = steps are even.
+    ``num_layers``: how many layers there are.
     """
 
     cell: Annotated[

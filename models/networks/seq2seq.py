@@ -43,6 +43,13 @@ class Seq2SeqRecipe(Section):
     ``score``, ``input_feeding``: of the context ``attention``, without meaning for the others.
     ``encoder_size``: hidden units of a direction; ``dot`` and ``cosine`` need all of them to be ``decoder_size``.
     ``dropout``: on embeddings, between layers and before the output.
+    ``cell``: of encoder and decoder.
+    ``context``: what the decoder knows of the source: ``attention`` in each step; else one vector: the ``last`` output
+    of the encoder, a function of it (``q_last``), or a learned sum of all outputs (``q_all``).
+    ``embedding_size``: numbers that stand for a symbol.
+    ``encoder_layers``, ``decoder_layers``: layers of each.
+    ``bidirectional``: whether the encoder reads from both ends.
+    ``decoder_size``: hidden units of the decoder.
     """
 
     cell: Cell = "lstm"

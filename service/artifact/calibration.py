@@ -37,7 +37,11 @@ class CalibratedTarget(Part):
 
 
 class Alarm(Part):
-    """When readings are told to be anomalous: from a score of ``begin`` on, until one of ``end`` or less."""
+    """When readings are told to be anomalous: from a score of ``begin`` on, until one of ``end`` or less.
+
+    ``begin``: the score from which on a reading is an anomaly.
+    ``end``: the score at which it ends, inclusive.
+    """
 
     begin: Level = 0.99
     end: Level = 0.9
@@ -53,6 +57,8 @@ class Crossing(Part):
     """A limit of an input feature: crossed when a reading is above (or below) it, until one is back at ``until``.
 
     ``until``: None = at the limit itself.
+    ``feature``: the input feature.
+    ``above``, ``below``: the limit; one of them is given.
     """
 
     feature: str
@@ -94,6 +100,10 @@ class Calibration(Part):
     anyone who made it; how far readings move in so many steps is known to the session, and rises and falls with it.
     Without lags all follows from what forecasts one step ahead were off by.
     ``least``, ``most``: parts, or multiples, of a target's ``scores`` below and above which it does not go.
+    ``targets``: what is tracked of each target.
+    ``raises``, ``lowers``: the factors, one for each of ``levels``.
+    ``alarm``: when readings are told to be anomalous; None = never.
+    ``crossings``: limits of input features that are told of.
     """
 
     levels: Annotated[tuple[Level, ...], Field(min_length=1, max_length=MAX_LEVELS)]

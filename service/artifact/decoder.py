@@ -33,6 +33,7 @@ class Decoder(Part):
     ``shares_runs``: of a recurrent model's decoder, False where each output is run by itself.
     ``attention``: the output ``[B, S]`` of weights on the source's steps, ``[B, M]`` on the M places of a memory
     without steps; empty where there is none.
+    ``memory``: what it looks at in every step.
     """
 
     previous: Input | None = None

@@ -34,6 +34,11 @@ class Framing(Part):
 
     The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph a frame is in the place
     of ``T``, or where a run of the graph takes many frames (``many``), behind it.
+
+    ``window``: steps of a window.
+    ``hop``: new steps of a window.
+    ``begin``: how the first window begins.
+    ``many``: whether a run of the graph takes many frames.
     """
 
     window: Annotated[int, Field(ge=1, le=MAX_STEPS)]

@@ -15,7 +15,11 @@ FileName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class DataFile(Part):
-    """A file in the version's directory, and what its bytes are."""
+    """A file in the version's directory, and what its bytes are.
+
+    ``file``: its name in the directory.
+    ``sha256``: the checksum of its bytes.
+    """
 
     file: FileName
     sha256: Sha256

@@ -23,6 +23,7 @@ from ostinato.service.artifact.framing import Framing, rows_first
 from ostinato.service.artifact.graph_file import NAME_PATTERN as NAME_PATTERN
 from ostinato.service.artifact.graph_file import DataFile as DataFile
 from ostinato.service.artifact.graph_file import GraphFile as GraphFile
+from ostinato.service.artifact.limits import Limits as Limits
 from ostinato.service.artifact.parity import Parity as Parity
 from ostinato.service.artifact.promise import ALONE as ALONE
 from ostinato.service.artifact.promise import ANY as ANY
@@ -43,16 +44,6 @@ MAX_KEPT_INPUTS = 100_000
 
 Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator"]
-
-
-class Limits(Part):
-    """What one request of this model may ask for. 0 = only the server's own limit counts."""
-
-    max_chunk_steps: Annotated[int, Field(ge=0)] = 0
-    max_horizon: Annotated[int, Field(ge=0)] = 0
-    max_source_steps: Annotated[int, Field(ge=0)] = 0
-    max_output_steps: Annotated[int, Field(ge=0)] = 0
-    max_beams: Annotated[int, Field(ge=0)] = 0
 
 
 class Manifest(Part):
@@ -81,6 +72,15 @@ class Manifest(Part):
     numbers of its own only when it is run alone. Left out of the file where nothing is so.
     ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
     encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
+    ``schema_version``: of this form.
+    ``name``, ``version``: by which it is served; they are the names of its folders.
+    ``task``: what kind of model it is.
+    ``description``: for people.
+    ``constants``: inputs of the graph that are the same in every run.
+    ``decoder``: of what generates or forecasts, its graph ``decode``.
+    ``limits``: what one request may ask for.
+    ``parity``: how near the graph comes to the trained network; None = not measured.
+    ``provenance``: what it was made of, for people: recipe, data, scores, versions of libraries.
     """
 
     schema_version: Literal[1] = 1

@@ -24,6 +24,10 @@ class Promise(Part):
     padded to any length, in any company. ``fixed``: always ``rows`` rows, padded to a length that follows from the
     sequence alone, the least power of two that holds it, from 16 on; or of its own length, where the graph takes no
     lengths. ``alone``: by itself, at its own length. Offline each sequence is run by itself.
+
+    ``holds``: which of the three.
+    ``rows``: rows of a run.
+    ``steps``: steps of a run; 0 = any number.
     """
 
     holds: Literal["any", "fixed", "alone"]

@@ -45,6 +45,7 @@ class CalendarFeature(Part):
     ``unit``: counted from 0 within the next larger one: January, Mondays, the first of a month are 0; a year is itself.
     ``codes``: its number for each of the unit's values; None = the training had none there, so it is missing. Empty:
     the unit's value and ``first``.
+    ``first``: the number that the unit's first value has.
     """
 
     unit: Unit
@@ -64,6 +65,8 @@ class IntervalFeature(Part):
     """The feature that holds how much time has passed since the step before, of a series without a step.
 
     ``first``: its number for a step before which no time is known; None = it is missing.
+    ``feature``: its name among those of the input.
+    ``unit``: what its number counts.
     """
 
     feature: str
@@ -80,6 +83,8 @@ class SeriesTime(Part):
     ``origin``: a moment that is a step, by the same clock; ``day``: of months, the day that steps are on, or the last
     before it; 0 = the origin's.
     ``max_fill_steps``: how many steps that nobody sent are put in as missing before a chunk and in it, inclusive.
+    ``calendar``: input feature -> what tells it.
+    ``interval``: of an irregular series, the feature that tells how long ago the step before was.
     """
 
     step: str = ""

@@ -51,7 +51,12 @@ class Part(BaseModel):
 
 
 class Tensor(Part):
-    """A graph's input or output: its name in the graph, dtype and symbolic shape."""
+    """A graph's input or output: its name in the graph, dtype and symbolic shape.
+
+    ``name``: in the graph.
+    ``dtype``: of its numbers.
+    ``shape``: sizes, and the symbols ``B``, ``T`` and ``S``.
+    """
 
     name: str
     dtype: Dtype
@@ -92,7 +97,12 @@ class Tensor(Part):
 
 
 class Statistics(Part):
-    """What each feature looked like in training, one number per feature, missing values left out."""
+    """What each feature looked like in training, one number per feature, missing values left out.
+
+    ``mean``, ``std``: the mean and the standard deviation.
+    ``minimum``, ``maximum``: the ends of what was seen.
+    ``missing_fraction``: the part that was missing.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -105,6 +115,7 @@ class FeatureRange(Part):
     """What a feature may be, both ends included: the network has no answer to anything else.
 
     ``whole``: it is a code, a whole number: a place in a table of the network's.
+    ``least``, ``most``: the ends.
     """
 
     least: float
@@ -141,6 +152,8 @@ class Input(Tensor):
     what they may be. The exporter finds it.
     ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
     ``times``: how that table told time. Both are None, and left out of the file, where there was no table.
+    ``features``: the names of the numbers of a step.
+    ``statistics``: of the features in training; None = not known.
     """
 
     features: tuple[str, ...]
@@ -203,6 +216,7 @@ class Output(Tensor):
     no number; the first rows speak of no step.
     ``per_frame``: of a model with framing, how many rows there are for each frame; the graph has them where the shape
     here has ``T``.
+    ``features``: the names of the numbers of a row.
     """
 
     features: tuple[str, ...]
@@ -235,6 +249,10 @@ class State(Part):
     ``missing``, ``infinite``: whether the network's own states hold NaN, as for what was not seen yet, or infinity. No
     other may come in, and a step that would lead to one fails.
     ``bounded``: whether the graph itself shows that it stays finite, so that nobody need look.
+    ``name``: what it is called in files of states.
+    ``input``, ``output``: its names in the graph.
+    ``shape``: sizes, and the symbol ``B``.
+    ``dtype``: of its numbers.
     """
 
     name: str
@@ -306,7 +324,12 @@ class State(Part):
 
 
 class Constant(Part):
-    """A graph input that is the same in every run, as a sample rate is."""
+    """A graph input that is the same in every run, as a sample rate is.
+
+    ``name``: of the input in the graph.
+    ``dtype``: of its numbers.
+    ``value``: what is given in every run.
+    """
 
     name: str
     dtype: Dtype

@@ -31,6 +31,8 @@ class Vocabulary(BaseModel):
     each character, or what is between separators, is a symbol.
 
     The last two are left out of the file where they are None: an older release refuses keys that it does not know.
+
+    ``symbols``: the symbols in the order of their codes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

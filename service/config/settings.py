@@ -180,8 +180,9 @@ class Settings(BaseSettings):
 
     console: bool = setting(
         True,
-        "Whether /console is a page in the browser that shows models, sessions, streams and forecasts. The page needs "
-        "no key; its requests do, as any client's.",
+        "Whether /console is a page in the browser to look through: models, sessions, streams, forecasts; and /docs/ "
+        "these pages, where they are built in. Both need no key to be loaded, and whatever the console then asks does, "
+        "as of any client.",
         Topic.ACCESS,
     )
 

@@ -183,8 +183,9 @@ class Edge:
             tag = self._tag(scope)
             try:
                 is_known = self._check_elsewhere(scope)
-                accept = _accept(scope["headers"])
-                response = self._system.answer(scope["method"], scope["path"], accept, tells_models=is_known)
+                headers = scope["headers"]
+                accept, has = _joined(b"accept", headers), _joined(b"if-none-match", headers)
+                response = self._system.answer(scope["method"], scope["path"], accept, tells_models=is_known, has=has)
             except OstinatoError as error:
                 response = self._problem(error, scope, tag).response_to(scope["path"])
             await self._answer(response, scope, send, tag)
@@ -304,23 +305,14 @@ class Edge:
         return response if terms is None else await terms.apply(response)
 
 
-def _make_line(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a body of BentoML's is given a line feed at its end, as ours have; its length then counts that."""
-    given = dict(headers)
-    if not given.get(b"content-type", b"").startswith((b"application/json", b"text/plain")):
-        return False
-    if (length := given.get(b"content-length", b"")).isdigit():
-        headers[headers.index((b"content-length", length))] = b"content-length", b"%d" % (int(length) + 1)
-    return True
-
-
-def _accept(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
+def _joined(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The values of all headers of a name."""
+    return ",".join(value.decode("latin-1") for each, value in headers if each == name)
 
 
 async def _send(send: Send, response: Response, request_id: bytes) -> None:
     headers = [(b"x-request-id", request_id)]
-    if response.status != 204:
+    if response.status not in (204, 304):
         of_type = _JSON_HEADER if response.media_type == JSON else (b"content-type", response.media_type.encode())
         headers += [of_type, (b"content-length", b"%d" % len(response.body))]
     headers += response.headers

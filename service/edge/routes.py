@@ -147,7 +147,7 @@ class Routes:
         if found is None:
             found = self._typed.get(path)
         if found is None:
-            raise UnknownRoute(f"there is no {path}; the README lists the routes")
+            raise UnknownRoute(f"there is no {path}; /docs has the routes")
         pattern, handlers = found
         handler = handlers.get(method)
         if handler is None:

@@ -51,11 +51,12 @@ class SystemRoutes:
         """Whether a path is answered to who shows no key."""
         return path in self._public
 
-    def answer(self, method: str, path: str, accept: str = "", *, tells_models: bool = True) -> Response:
+    def answer(self, method: str, path: str, accept: str = "", *, tells_models: bool = True, has: str = "") -> Response:
         """Answer a request for a path that is served here.
 
         Args:
             accept: the media types that its client takes.
+            has: the marks of what its client has kept (``If-None-Match``): it is not sent again.
             tells_models: whether the client may know what models there are, and why one is not served.
 
         Raises:
@@ -68,7 +69,7 @@ class SystemRoutes:
         if method not in READING:
             raise MethodNotAllowed(f"{path} takes GET, not {method}", READING)
         if (document := self._documents.get(path)) is not None:
-            return document()
+            return _unless_kept(document(), has)
         if path == "/metrics":
             return Response(200, self._metrics.render(accept), media_type(accept))
         if path == "/readyz":
@@ -81,3 +82,12 @@ class SystemRoutes:
         if path == LIVE:
             return json_response({"live": True})
         return json_response({"status": "alive"})
+
+
+def _unless_kept(document: Response, has: str) -> Response:
+    """A document, or that the client has it already."""
+    mark = next((value.decode() for name, value in document.headers if name == b"etag"), "")
+    kept = {each.strip().removeprefix("W/") for each in has.split(",")}
+    if mark.removeprefix("W/") not in kept - {""}:
+        return document
+    return Response(304, b"", document.media_type, document.headers)

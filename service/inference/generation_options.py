@@ -11,10 +11,11 @@ DecodingMethod = Literal["greedy", "beam", "sample"]
 
 DEFAULT_BEAMS = 5
 
-_OPTIONS_OF_METHODS: dict[str, tuple[str, ...]] = {
+OPTIONS_OF_METHODS: dict[str, tuple[str, ...]] = {
     "beam": ("num_beams", "length_penalty"),
     "sample": ("temperature", "top_k", "top_p", "seed"),
 }
+"""The options that are of one method alone."""
 
 
 class Options(NamedTuple):
@@ -56,7 +57,7 @@ def check_options(generator: GenerationEngine, options: Options, *, has_codes: b
     """
     if options == NOTHING_SAID:
         return
-    for method, names in _OPTIONS_OF_METHODS.items():
+    for method, names in OPTIONS_OF_METHODS.items():
         for name in names:
             if getattr(options, name) is not None and options.method != method:
                 raise InvalidInput(f"{name} is for method {method!r}, not {options.method!r}", field=name)

@@ -32,7 +32,7 @@ class Block:
     @property
     def is_run(self) -> bool:
         """Whether a reader can type it as it stands, on a machine that has the project and nothing else."""
-        return self.mark != "not-run"
+        return not self.mark
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -100,12 +101,14 @@ class Reader:
             if not block.is_run:
                 continue
             if named := _FILE_NAME.match(block.text):
-                (self._folder / named[1]).write_text(self._ports.into(block.text), encoding="utf-8")
-            elif block.language == "console":
-                self._type(block)
+                (self._folder / named[1]).write_text(block.text, encoding="utf-8")
+                continue
+            is_output = after is not None and after.language == "text" and after.follows_directly
+            printed = after.text if after is not None and is_output else ""
+            if block.language == "console":
+                self._type(block, printed)
             elif block.language == "python":
-                is_output = after is not None and after.language == "text" and after.follows_directly
-                self._run_python(block, after.text if after is not None and is_output else "")
+                self._run_python(block, printed)
 
     def _lay_out(self, home: Path) -> None:
         """A checkout that `make setup` finds ready, with this interpreter's programs as its environment."""
@@ -119,8 +122,12 @@ class Reader:
         for name in (*CHECKOUT, *CHECKOUT_PACKAGES):
             (self._folder / name).symlink_to(ROOT / name)
 
-    def _type(self, block: Block) -> None:
+    def _type(self, block: Block, printed_below: str) -> None:
+        """Type the commands of a block; what the ``text`` block below it shows is printed by the last of them."""
         commands = read_commands(block)
+        if printed_below:
+            assert not commands[-1].printed, f"{block.page}:{block.line}: what is printed stands in two blocks"
+            commands[-1] = replace(commands[-1], printed=printed_below)
         if any(command.serves for command in commands):
             assert len(commands) == 1, f"{block.page}:{block.line}: a server and what asks it share a block"
             self._serve(block.page, commands[0])

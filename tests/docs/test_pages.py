@@ -1,4 +1,6 @@
-"""What pages list is what there is: settings, errors, routes, commands, extras, links and paths."""
+"""What pages list is what there is: cells, flags, extras, links and paths. Those that are made of the code are tested
+with what makes them, in ``tests/ostinato/tools/reference``.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,10 @@ from typer.main import get_command
 
 from ostinato.cli import COMMANDS, app
 from ostinato.models.networks.layers_recipe import OPTIONS, CellName
-from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 from tests.docs.markdown import PAGES, ROOT, without_blocks
 
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-README = TEXTS["README.md"]
 FOLDERS = ("service", "models", "export", "ostinato", "tests", "benchmarks", "deploy", "docs", "examples")
-
-
-def table(heading: str) -> list[list[str]]:
-    """The cells of a section's table, without its head."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def anchors(text: str) -> set[str]:
@@ -33,28 +26,12 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_error_stands_there_with_its_status() -> None:
-    written = {(int(status), code) for status, codes, _ in table("Errors") for code in re.findall(r"`(\w+)`", codes)}
-    assert written == {*PROBLEMS.values(), INTERNAL}
-
-
-def test_every_route_stands_there() -> None:
-    written = {route for cells in table("Routes") for route in re.findall(r"`([A-Z]+ /v1[^`]*)`", cells[0])}
-    source = (ROOT / "service" / "edge" / "routes.py").read_text()
-    served = {f"{method} {path}" for method, path in re.findall(r'\("([A-Z]+)", "(/v1[^"]*)"\)', source)}
-    assert {re.sub(r"\{\w+\}", "{}", route) for route in written} == served
-
-
 def test_every_cell_stands_there_with_the_keys_of_its_own() -> None:
     (_, *rows) = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*) ?\|$", TEXTS["docs/models.md"], re.MULTILINE)
     written = {cell: {key for key in re.findall(r"`(\w+)`", keys) if key in OPTIONS} for cell, keys in rows}
     assert written == {
         cell: {option for option, cells in OPTIONS.items() if cell in cells} for cell in get_args(CellName)
     }
-
-
-def test_every_command_stands_there() -> None:
-    assert [cells[0].split()[1].strip("`") for cells in table("Command line")] == list(COMMANDS)
 
 
 def flags_of(command: Any) -> set[str]:
@@ -101,7 +78,7 @@ def test_every_path_and_module_that_a_page_names_is_there(page: str) -> None:
     folder = (ROOT / page).parent
     paths = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", TEXTS[page])
     assert [path for path in paths if not (ROOT / path).exists() and not (folder / path).exists()] == []
-    names = re.findall(r"(?<![\w/])ostinato(?:\.\w+)+", TEXTS[page])
+    names = re.findall(r"(?<![\w/])ostinato(?!\.toml\b)(?:\.\w+)+", TEXTS[page])
     assert [name for name in names if not _is_there(name)] == []
 
 

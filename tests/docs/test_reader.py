@@ -29,7 +29,8 @@ def test_a_page_that_is_right_is_followed_to_its_end(tmp_path: Path) -> None:
         ACTIVATE + "```console\n$ export WHAT=there\n$ echo $WHAT > said   # kept\n$ cat said\nthere\n```\n"
         "```python\nprint(open('said').read())\n```\n\n```text\nthere\n```\n"
         "```toml\n# recipe.toml\nname = 'load'\n```\n```console\n$ tail -n 1 \\\n    recipe.toml\nname = 'load'\n```\n"
-        "```console not-run\n$ false\n```\n",
+        "```console not-run\n$ false\n```\n```python signature\nnobody(calls: this)\n```\n"
+        "```console\n$ true\n$ echo one\n```\n\n```text\none\n```\n",
     )
 
 
@@ -37,6 +38,7 @@ def test_a_page_that_is_right_is_followed_to_its_end(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("```console\n$ echo one\ntwo\n```\n", "page.md:2: echo one"),
+        ("```console\n$ true\n$ echo one\n```\n\n```text\ntwo\n```\n", "page.md:3: echo one"),
         ("```console\n$ true\n$ false\n```\n", "page.md:3: false\nexited with 1"),
         ("```console\n$ echo one; false\none\n```\n", "exited with 1"),
         ("```console\n$ ostinato --version\n```\n", "command not found"),

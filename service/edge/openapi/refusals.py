@@ -12,7 +12,7 @@ from ostinato.service.edge.openapi.operation import EVERY, Operation
 from ostinato.service.edge.problems import INTERNAL, MEDIA_TYPE, PROBLEMS, oip_status
 from ostinato.service.edge.v1 import answer_schemas as answers
 
-_SAID = {
+SAID = {
     errors.MalformedRequest: "it is not HTTP as it is spoken here",
     errors.HostRefused: "the server is for its machine alone, and was asked by another name",
     errors.OriginRefused: "a page of another site may not ask this",
@@ -21,6 +21,7 @@ _SAID = {
     errors.UnknownModel: "no such model or version is served",
     errors.UnknownSession: "there is no such session",
     errors.UnknownRoute: "there is no such path",
+    errors.MethodNotAllowed: "the path has no such method",
     errors.RequestTimeout: "the request did not come in time",
     errors.SeqConflict: "`seq` is not the session's number of steps",
     errors.TimeConflict: "`at` does not follow the time of the session's last step",
@@ -46,6 +47,7 @@ _SAID = {
     errors.StateStoreUnavailable: "the store cannot be reached",
     errors.DeadlineExceeded: "not answered in time",
 }
+"""What each error says of a request, in a few words."""
 _OWN_TYPES: dict[str, type[answers.ProblemDetails]] = {
     "invalid_input": answers.InvalidInputProblem,
     "seq_conflict": answers.SeqConflictProblem,
@@ -59,7 +61,7 @@ def refusals(operation: Operation) -> Mapping[int, dict[str, str]]:
     """What an operation may refuse with, by status: codes, and what each says."""
     by_status: dict[int, dict[str, str]] = {}
     for error in operation.raises:
-        by_status.setdefault(status_of(operation, error), {})[PROBLEMS[error][1]] = _SAID[error]
+        by_status.setdefault(status_of(operation, error), {})[PROBLEMS[error][1]] = SAID[error]
     status, code = INTERNAL
     by_status.setdefault(status, {})[code] = "an error of the server's, which its log has"
     return by_status

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 def test_the_page_is_what_the_settings_make_of_it() -> None:
     page = PAGE.read_text("utf-8")
-    assert with_settings(page) == page, "make configuration"
+    assert with_settings(page) == page, "make reference"
 
 
 def test_every_setting_stands_there_once_with_its_default() -> None:
