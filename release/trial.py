@@ -1,12 +1,11 @@
 """A trial of the wheel in ``dist/``: each extra is installed alone, in an empty environment, and its commands are run.
 
-``python -m release.trial dist`` tries those that are quick to install; names of extras after it try these. Everything
-comes from the index that pip knows.
+``python -m release.trial dist`` tries all of them; names after it try these alone. Everything comes from the index that
+pip knows.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,20 +21,21 @@ SERVING = "serve,grpc,traces,cloud,redis"
 """What the image has."""
 
 ALONE: dict[str, Callable[[Tried], None]] = {
+    "client": trials.try_client,
     "serve": trials.try_serve,
     SERVING: trials.try_served_by_all,
     "export": trials.try_export,
     "arrow": trials.try_arrow,
     "serve,evaluate": trials.try_evaluate,
 }
-"""Extras -> what is tried where they are."""
+"""Extras -> what is tried where they are; ``client`` has none."""
 
 ASKING: dict[str, Callable[[Tried, str], None]] = {
-    "": trials.try_asking,
+    "asking": trials.try_asking,
     "plot": trials.try_plot,
     "connect": trials.try_connect,
 }
-"""Extras -> what is tried with the address of a server, which has the extra ``serve``."""
+"""Extras -> what is tried with the address of a server, which has the extra ``serve``; ``asking`` has none."""
 
 
 def install(python: str, wheel: Path, extras: str, folder: Path) -> Tried:
@@ -64,28 +64,24 @@ def install(python: str, wheel: Path, extras: str, folder: Path) -> Tried:
 
 def try_all(python: str, wheel: Path, names: list[str]) -> list[str]:
     """Try extras, one after another; the failures."""
-    version = wheel.name.split("-")[1]
     failures = []
     with tempfile.TemporaryDirectory(prefix="ostinato-trial-") as scratch:
-        asked = [name for name in names if name in ASKING]
         server = None
-        for name in [*(name for name in names if name not in ASKING), *asked]:
+        for name in names:
             began = time.monotonic()
             try:
-                tried = install(python, wheel, name, Path(scratch, name or "client"))
-                if name in ASKING:
-                    if name == "":
-                        trials.try_client(tried, version)
+                tried = install(python, wheel, "" if name in ("client", "asking") else name, Path(scratch, name))
+                if name in ALONE:
+                    ALONE[name](tried)
+                else:
                     server = server or install(python, wheel, "serve", Path(scratch, "server"))
                     with server.served(trials.CMUDICT if name == "plot" else trials.RELEASE) as (url, _):
                         ASKING[name](tried, url)
-                else:
-                    ALONE[name](tried)
                 said = "works"
             except (TrialFailed, subprocess.SubprocessError) as error:
-                failures.append(f"ostinato[{name}]: {error}")
+                failures.append(f"{name}: {error}")
                 said = "FAILS"
-            sys.stdout.write(f"ostinato[{name}] {said} ({time.monotonic() - began:.0f} s)\n")
+            sys.stdout.write(f"{name} {said} ({time.monotonic() - began:.0f} s)\n")
             sys.stdout.flush()
     return failures
 
@@ -99,7 +95,9 @@ def main() -> None:
         python = arguments[place + 1]
         del arguments[place : place + 2]
     (wheel,) = Path(arguments[0]).glob("ostinato-*-py3-none-any.whl")
-    names = [re.sub("^client$", "", name) for name in arguments[1:]] or ["", *ALONE, *(set(ASKING) - {""})]
+    names = arguments[1:] or [*ALONE, *ASKING]
+    if unknown := [name for name in names if name not in ALONE | ASKING]:
+        raise SystemExit(f"error: nothing is tried as {', '.join(unknown)}; there are {', '.join(ALONE | ASKING)}")
     failures = try_all(python, wheel.resolve(), names)
     if failures:
         raise SystemExit("\n\n".join(failures))

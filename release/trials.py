@@ -144,10 +144,12 @@ class Tried:
             process.wait(60)
 
 
-def try_client(tried: Tried, version: str) -> None:
+def try_client(tried: Tried) -> None:
     """``pip install ostinato``: the command line and the client's classes, and sentences for what is missing."""
-    assert_printed(tried.run("ostinato", "--version"), f"ostinato {version}")
-    assert_printed(tried.run("python", "-m", "ostinato", "--version"), f"ostinato {version}")
+    code = "from importlib.metadata import version; print(version('ostinato'))"
+    version = f"ostinato {tried.run('python', '-c', code)}"
+    assert_printed(tried.run("ostinato", "--version"), version)
+    assert_printed(tried.run("python", "-m", "ostinato", "--version"), version)
     tried.run("ostinato", "--help")
     tried.run("python", "-c", "from ostinato import AsyncClient, Client")
     assert_printed(tried.run("ostinato", "serve", status=1), "pip install 'ostinato[serve]'")
