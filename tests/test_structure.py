@@ -463,6 +463,7 @@ MIRROR_NOTHING = {
     "ostinato/test_generation_live.py": "both kinds of client and a real server that writes",
     "ostinato/test_other_systems.py": "what no system but Linux has",
     "ostinato/test_public_names.py": "what an application imports",
+    "release/test_workflows.py": "the workflows for a forge",
     "service/edge/oip/test_fold.py": "that sequences of the protocol answer as one offline run of each",
     "service/edge/test_frames_of_steps.py": "that every way in knows models that answer once a frame",
     "service/edge/test_options.py": "that every way in has the same options",
