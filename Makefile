@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXAMPLES := lstm gru
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# The pages that the console serves are in the wheel, where there is a target that makes them.
+DOCS = $(if $(shell grep -s '^docs:' Makefile),docs)
 # The calibrated version that `make demo-stream` serves: its sessions tell anomalies.
 STREAM := runs/stream-repository/beijing-lstm/1
 # The first interpreter that runs and is new enough; `make PYTHON=...` names another.
@@ -44,6 +47,10 @@ NETWORKS ?=
 SOAK ?=
 # Passed on to the libraries: make libraries LIBRARIES="--only darts"
 LIBRARIES ?=
+# Passed on to the trial of the wheel: make dist-check DIST="client serve"
+DIST ?=
+# The version to write: make version TO=1.2.3
+TO ?=
 # Passed on to the planted faults: make mutants MUTANTS="--only sessions"
 MUTANTS ?=
 
@@ -135,14 +142,40 @@ rollout: setup tools ## act out three replicas behind nginx: replaced, killed an
 chart: setup tools rules ## make the templates of deploy/helm/ostinato of deploy/kubernetes
 	@$(BIN)/python -m tests.deploy.chart
 
+.PHONY: dist
+dist: setup $(DOCS) ## make the source distribution and the wheel in dist/, and look at what is in them
+	@$(BIN)/python -m release.distributions dist
+
+.PHONY: dist-check
+dist-check: dist ## install the wheel of dist/ alone with each extra, and run its commands (make dist-check DIST="serve --python python3.13")
+	@$(BIN)/python -m release.trial dist $(DIST)
+
+.PHONY: sbom
+sbom: setup ## list what the extras of the image are made of, CycloneDX in dist/: all that requirements/serving.lock has
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+		--output-file dist/ostinato-$(VERSION).cdx.json requirements/serving.hashes
+
+.PHONY: platforms
+platforms: setup ## ask the index for which systems each extra has wheels, and put the table into docs/platforms.md
+	@$(BIN)/python -m release.platforms docs/platforms.md
+
+.PHONY: release-notes
+release-notes: setup ## print what CHANGELOG.md says of the version in pyproject.toml
+	@$(BIN)/python -m release.notes $(VERSION)
+
+.PHONY: version
+version: setup ## print the version, or write another one wherever it is (make version TO=1.2.3)
+	@$(BIN)/python -m release.version $(TO)
+
 .PHONY: image
-image: ## build the image of deploy/Dockerfile, with the models of repository/ where there are some; needs docker, podman or buildah
+image: dist ## build the image of deploy/Dockerfile, with the models of repository/ where there are some; needs docker, podman or buildah
 	@builder=$$(for name in docker podman buildah; do command -v $$name && break; done) \
 		|| { echo "error: install docker, podman or buildah first" >&2; exit 1; }; \
 	target=$$([ -d repository ] && echo with-models || echo runtime); \
-	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
-	echo "==> building ostinato:$$version ($$target) by $$builder"; \
-	"$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$$version" $(IMAGE) .
+	echo "==> building ostinato:$(VERSION) ($$target) by $$builder"; \
+	"$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$(VERSION)" \
+		--build-arg "VERSION=$(VERSION)" $(IMAGE) .
 
 .PHONY: rules
 rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheus Operator reads
@@ -193,10 +226,14 @@ lock: setup ## resolve requirements/*.lock anew from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev)
 	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra traces --extra cloud --extra redis --constraint requirements/dev.lock)
+	@{ echo "# What lists the image's parts (deploy/Dockerfile), and is not in it; written by \`make lock\`."; \
+		echo cyclonedx-bom | $(BIN)/uv pip compile --quiet --no-config --no-header --no-annotate --no-python-downloads \
+		--python-version 3.11 --python-platform linux --constraint requirements/dev.lock -; } > requirements/image.lock
+	@$(BIN)/python -m release.hashes
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build dist demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

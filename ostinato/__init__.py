@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ostinato.client.async_client import AsyncClient
     from ostinato.client.client import Client
 
-__version__ = "0.1.0"  # written here, since a Bento has no metadata of the package
+__version__ = "0.2.0"  # written here, since a Bento has no metadata of the package
 
 __all__ = [
     "AsyncClient",

@@ -58,13 +58,27 @@ LIMITS = (
 logger = logging.getLogger(__name__)
 
 
+def check_system(system: str = sys.platform) -> None:
+    """A server is Linux's: workers share memory, sockets and locks, and end with their parent, by what it alone has.
+
+    Raises:
+        ValueError: this is another system.
+    """
+    if system != "linux":
+        raise ValueError(
+            f"a server needs Linux, and this is {system!r}: run it in a container or on a Linux machine. The client, "
+            "training, export and offline runs need none (docs/platforms.md)"
+        )
+
+
 def settings_or_exit() -> Settings:
     """The settings of the environment, and of the file that it names; processes that this one starts read the same.
 
     Raises:
-        SystemExit: one of them cannot be, as is said in one line.
+        SystemExit: one of them cannot be, or no server runs on this system, as is said in one line.
     """
     try:
+        check_system()
         configuration = read_configuration({}, os.environ)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None

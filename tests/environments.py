@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import venv
@@ -14,31 +13,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-PROJECT = ("service", "models", "export", "ostinato", "pyproject.toml", "README.md", "LICENSE")
-
-
-def copy_project(folder: Path) -> Path:
-    """The files that a wheel is made of, as a checkout has them."""
-    folder.mkdir(parents=True)
-    for name in PROJECT:
-        if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(CHECKOUT / name, folder)
-    return folder
-
-
-def build(kind: str, project: Path, output: Path) -> Path:
-    """A ``wheel`` or ``sdist`` of a project, made as pip makes it, by the build backend that is installed here."""
-    output.mkdir(exist_ok=True)
-    code = f"import sys\nfrom setuptools import build_meta\nprint(build_meta.build_{kind}(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(output)], cwd=project, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return output / done.stdout.splitlines()[-1]
 
 
 class Environment:

@@ -16,7 +16,7 @@ from ostinato.service.metrics.series import SERIES
 
 ROOT = Path(__file__).parents[1]
 CODE = ("service", "models", "export", "ostinato")
-TEXT = (*CODE, "tests", "examples", "benchmarks", "docs", "deploy", "requirements", ".ci")
+TEXT = (*CODE, "tests", "examples", "benchmarks", "release", "docs", "deploy", "requirements", ".ci", ".github")
 MAX_LINES = 350
 
 PARTS = ("ostinato.service", "ostinato.models", "ostinato.export")
@@ -174,7 +174,7 @@ def wrong_arrows(module: str, imported: set[str]) -> list[str]:
 
 
 CODE_FILES = {module_name(path): path for path in source_files(*CODE)}
-CHECKED_FILES = CODE_FILES | {module_name(path): path for path in source_files("benchmarks")}
+CHECKED_FILES = CODE_FILES | {module_name(path): path for path in source_files("benchmarks", "release")}
 
 
 @functools.cache
@@ -451,7 +451,7 @@ def test_a_reach_for_a_private_member_is_seen(code: str, found: list[str]) -> No
     assert private_reaches(ast.parse(code)) == found
 
 
-MIRRORED = ("service", "models", "export", "ostinato", "benchmarks")
+MIRRORED = ("service", "models", "export", "ostinato", "benchmarks", "release")
 MIRROR_NOTHING = {
     "export/runs/test_members.py": "ensembles of every kind",
     "export/test_telemetry.py": "what a library that is imported leaves on the disk",
@@ -463,7 +463,9 @@ MIRROR_NOTHING = {
     "ostinato/tables/test_train_and_replay.py": "training and replay of one table",
     "ostinato/test_client_live.py": "both kinds of client and a real server",
     "ostinato/test_generation_live.py": "both kinds of client and a real server that writes",
+    "ostinato/test_other_systems.py": "what no system but Linux has",
     "ostinato/test_public_names.py": "what an application imports",
+    "release/test_workflows.py": "the workflows for a forge",
     "service/edge/oip/test_fold.py": "that sequences of the protocol answer as one offline run of each",
     "service/edge/test_frames_of_steps.py": "that every way in knows models that answer once a frame",
     "service/edge/test_options.py": "that every way in has the same options",
@@ -634,7 +636,7 @@ def text_files() -> Iterator[tuple[Path, str]]:
                 continue  # not text
 
 
-MODULES = {module_name(path): path for path in source_files(*CODE, "benchmarks", "examples", "tests")}
+MODULES = {module_name(path): path for path in source_files(*CODE, "benchmarks", "examples", "release", "tests")}
 PLACES = (
     r"ostinato\.(?:service|models|export|client|commands|tools)|tests\.(?:service|process|faults|ostinato)|benchmarks"
 )

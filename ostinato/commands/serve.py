@@ -102,15 +102,19 @@ def plan_launch(flags: Mapping[str, object], environment: Mapping[str, str]) -> 
         environment: the process's; the server's is a copy with the settings added.
 
     Raises:
-        SettingsError: the server could not start so; names the flag.
+        SettingsError: the server could not start so, and names the flag; or not on this system.
         ModelRejected: the repository is not a folder.
         FetchFailed: a model that the settings name cannot be fetched.
         ModuleNotFoundError: a library is missing.
     """
     require("bentoml", __name__)  # which the server imports
     from ostinato.service.config import handed_on, variable_of
-    from ostinato.service.startup import ANNOUNCEMENT
+    from ostinato.service.startup import ANNOUNCEMENT, check_system
 
+    try:
+        check_system()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     configuration = configuration_of(flags, environment)
     settings = configuration.settings
     try:

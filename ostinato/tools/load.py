@@ -6,6 +6,7 @@ A client that builds requests and reads answers with a library is slower than th
 from __future__ import annotations
 
 import select
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ostinato.errors import ServiceUnreachable
+from ostinato.errors import CommandError, ServiceUnreachable
 from ostinato.tools.connection import HostPort, PlainAnswer, PlainConnection, Sender
 
 Seconds = NDArray[np.float64]
@@ -115,9 +116,15 @@ class Load(NamedTuple):
 
 
 class Poller:
-    """Connections that wait for answers, or for room to send. A context manager, which closes them."""
+    """Connections that wait for answers, or for room to send. A context manager, which closes them.
+
+    Raises:
+        CommandError: this system has no ``epoll``, which Linux has.
+    """
 
     def __init__(self, address: HostPort, num_connections: int) -> None:
+        if not hasattr(select, "epoll"):
+            raise CommandError(f"load is made on Linux, and this is {sys.platform!r}: measure from a Linux machine")
         self._epoll = select.epoll()
         self.connections: list[PlainConnection] = []
         self._by_number: dict[int, PlainConnection] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from ostinato import __version__
 from tests.deploy.rendering import DEPLOY, Document, render_with
 
 CHART = DEPLOY / "helm" / "ostinato"
@@ -124,7 +125,7 @@ def _template(documents: dict[str, Document], condition: str) -> str:
     text = "---\n".join(yaml.safe_dump(document, sort_keys=True, width=1000) for document in documents.values())
     # What Prometheus puts in is no word of the chart's.
     text = text.replace("{{", "{{ `{{` }}").replace(RELEASE, "{{ .Release.Name }}")
-    image = "        image: ostinato:0.1.0\n"
+    image = f"        image: ostinato:{__version__}\n"
     text = text.replace(
         image, f'{SETTINGS}        image: "{{{{ .Values.image.repository }}}}:{{{{ .Values.image.tag }}}}"\n'
     )

@@ -3,6 +3,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from release.hashes import LOCKS, pins_of
 from tests.deploy.recipe import CHECKOUT, command, stages, variables
 from tests.deploy.rendering import render
 from tests.deploy.test_packaging import pins
@@ -35,7 +38,9 @@ def test_what_runs_has_no_installer_and_no_compiler() -> None:
         rest for word, rest in recipe["build"] if word == "RUN" and re.search("pip .*install .*requirement", rest)
     ]
     assert len(installing) == 2
-    assert all("--only-binary :all:" in line for line in installing)
+    assert all("--only-binary :all:" in line and "--require-hashes" in line for line in installing)
+    # Of a network it asks the index alone.
+    assert re.search(r"apt|apk|curl|wget|git\b|https?:|\bADD\b", str(recipe["build"]).replace("/opt", "")) is None
     assert "--without-pip /opt/ostinato" in " ".join(rest for _, rest in recipe["build"])
 
 
@@ -45,7 +50,7 @@ def test_whatever_is_copied_is_there_and_is_not_left_out() -> None:
     for word, rest in [*stages()["build"], *stages()["with-models"]]:
         if word == "COPY":
             for name in rest.split()[:-1]:
-                assert (CHECKOUT / name).exists() or name == "repository"
+                assert (CHECKOUT / name).exists() or name in ("repository", "dist/*.whl")
                 kept = {f"!{name}", f"!{Path(name).parent}/*{Path(name).suffix}"}
                 assert kept & set(ignored), name
 
@@ -63,3 +68,18 @@ def test_it_is_run_by_the_user_of_the_pods_with_their_arguments() -> None:
 
 def test_what_makes_it_is_pinned_as_what_tests_it() -> None:
     assert pins("image").items() <= pins("dev").items()
+    assert "cyclonedx-bom" in pins("image")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_each_wheel_of_it_has_a_hash(name: str) -> None:
+    hashes = pins_of((CHECKOUT / "requirements" / f"{name}.hashes").read_text())
+    assert hashes == pins(name)
+
+
+def test_it_is_not_root_s_and_says_its_version() -> None:
+    runtime = dict(stages()["runtime"])
+    assert int(runtime["USER"].partition(":")[0]) > 0
+    assert runtime["ARG"] == "VERSION=unknown"
+    assert 'org.opencontainers.image.version="${VERSION}"' in runtime["LABEL"]
+    assert '--build-arg "VERSION=$(VERSION)"' in (CHECKOUT / "Makefile").read_text()

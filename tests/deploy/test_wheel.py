@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,15 +19,16 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from ostinato.cli import COMMANDS
+from release.distributions import ROOT, build, copy_project, faults_of, unpack
 from tests.deploy.test_packaging import pins
-from tests.environments import CHECKOUT, Environment, build, copy_project
+from tests.environments import Environment
 from tests.networks import accumulator
 from tests.server import ServerProcess, free_port, running_server
 
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("wheel")
 
-EXAMPLES = CHECKOUT / "examples"
+EXAMPLES = ROOT / "examples"
 NEEDED = "error: 'ostinato {command}' needs the extra {extra}: pip install 'ostinato[{extra}]'\n"
 
 # A user's own network, in folders that have the names of ours: what it answers is nobody else's.
@@ -121,7 +121,7 @@ def test_an_index_shows_the_readme(wheel: Path) -> None:
     (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
     head, _, description = zipfile.ZipFile(wheel).read(name).decode().partition("\n\n")
     assert "Description-Content-Type: text/markdown" in head.splitlines()
-    assert description == (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert description == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def sources_in(project: Path, part: str) -> set[str]:
@@ -129,12 +129,10 @@ def sources_in(project: Path, part: str) -> set[str]:
 
 
 def test_a_source_distribution_makes_the_same_wheel(project: Path, wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", project, tmp_path / "sdist")) as archive:
-        # Before 3.11.4 there is no filter, and nothing asks for one.
-        archive.extraction_filter = getattr(tarfile, "data_filter", None)
-        archive.extractall(tmp_path / "unpacked")
-    (folder,) = (tmp_path / "unpacked").iterdir()
-    assert contents(build("wheel", folder, tmp_path / "wheel")) == contents(wheel)
+    source = build("sdist", project, tmp_path / "sdist")
+    made = build("wheel", unpack(source, tmp_path / "unpacked"), tmp_path / "wheel")
+    assert contents(made) == contents(wheel)
+    assert [faults_of(each) for each in (source, made)] == [[], []]
 
 
 def test_a_client_is_light(client: Environment) -> None:

@@ -21,7 +21,8 @@ Done = Callable[[int], None]
 
 def usable_cores() -> int:
     """The processors that this process may run on."""
-    return len(os.sched_getaffinity(0))
+    allowed = getattr(os, "sched_getaffinity", None)  # which Linux has
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def make_parts(asked: Backfill, indices: Sequence[int], num_workers: int, done: Done) -> None:

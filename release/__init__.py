@@ -1,0 +1,1 @@
+"""Programs that make and check a release; no part of the package."""
