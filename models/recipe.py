@@ -19,6 +19,7 @@ NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Optimizer: TypeAlias = Literal["adamw", "adam", "nadam", "rmsprop", "adagrad", "sgd"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 Schedule: TypeAlias = Literal["cosine", "linear", "constant", "step", "exponential", "plateau"]
 AnyRecipe = TypeVar("AnyRecipe", bound="Section")
 
@@ -50,6 +51,9 @@ class TrainingRecipe(Section):
     ``seed``: of the first weights, the order of batches, dropout; the same recipe, data, libraries and kind of machine
     give the same weights. ``num_threads``: another number rounds sums otherwise, so it belongs to the recipe.
     ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    ``precision``: of matrix products and recurrent layers in training; ``bfloat16`` (Kalamkar et al., 2019, "A Study of
+    BFLOAT16 for Deep Learning Training") is faster where the processor has it. Weights, and the trained model, are
+    ``float32`` in both.
     ``batch_size``: sequences that one step of the optimiser learns from.
     ``max_epochs``, ``patience_epochs``: training ends after so many epochs, or so many without a better validation
     error (None = never before its end); the best epoch's weights stay. ``num_epochs`` is a former name.
@@ -70,6 +74,7 @@ class TrainingRecipe(Section):
     seed: int = 0
     num_threads: Count = 1
     device: str = "cpu"
+    precision: Precision = "float32"
     batch_size: Count = 64
     max_epochs: Count = Field(default=10, validation_alias=AliasChoices("max_epochs", "num_epochs"))
     patience_epochs: Count | None = None
