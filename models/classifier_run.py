@@ -9,6 +9,7 @@ from typing import Any
 
 from ostinato.models.data.labelled import Labelled
 from ostinato.models.networks.classifier import AnyClassifier, ClassifierRecipe, build_classifier
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.report import ReportPart
 from ostinato.models.run_files import Trained, read_run
@@ -37,7 +38,9 @@ def load_classifier(directory: Path, recipe: type[ClassifierRecipe]) -> Classifi
     def build(content: dict[str, Any]) -> ClassifierRun:
         features = StepFeatures.of_content(content["features"])
         network = recipe.model_validate(content["recipe"]["network"])
-        return ClassifierRun(build_classifier(features, network, len(content["classes"])), features, content)
+        num_members = content["recipe"]["training"].get("members", 1)
+        members = [build_classifier(features, network, len(content["classes"])) for _ in range(num_members)]
+        return ClassifierRun(joined(members), features, content)
 
     return read_run(directory, build)
 

@@ -50,6 +50,8 @@ class TrainingRecipe(Section):
 
     ``seed``: of the first weights, the order of batches, dropout; the same recipe, data, libraries and kind of machine
     give the same weights. ``num_threads``: another number rounds sums otherwise, so it belongs to the recipe.
+    ``members``: how many networks are trained, of seeds that follow each other, and joined to an ensemble: one network
+    whose answers are the means of theirs.
     ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     ``precision``: of matrix products and recurrent layers in training; ``bfloat16`` (Kalamkar et al., 2019, "A Study of
     BFLOAT16 for Deep Learning Training") is faster where the processor has it. Weights, and the trained model, are
@@ -72,6 +74,7 @@ class TrainingRecipe(Section):
     """
 
     seed: int = 0
+    members: Annotated[int, Field(ge=1, le=99)] = 1
     num_threads: Count = 1
     device: str = "cpu"
     precision: Precision = "float32"

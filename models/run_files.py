@@ -76,6 +76,7 @@ def write_run(directory: Path, recipe: RunRecipe, trained: Trained, identity: st
         "best_epoch": fitted.best_epoch,
         "training_seconds": round(fitted.training_seconds, 1),
         "history": [asdict(past) for past in fitted.history],
+        **_of_members(recipe, fitted),
         "num_parameters": sum(weight.numel() for weight in network.parameters()),
         "libraries": {"python": platform.python_version(), **{name: library_version(name) for name in _LIBRARIES}},
         "identity": identity,
@@ -85,6 +86,24 @@ def write_run(directory: Path, recipe: RunRecipe, trained: Trained, identity: st
     save_file(weights, directory / WEIGHTS_FILE)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _of_members(recipe: RunRecipe, fitted: Fitted) -> dict[str, Any]:
+    """How the training of each member of an ensemble went."""
+    if not fitted.members:
+        return {}
+    return {
+        "members": [
+            {
+                "seed": recipe.training.seed + number,
+                "validation": member.validation,
+                "num_epochs": member.num_epochs,
+                "best_epoch": member.best_epoch,
+                "history": [asdict(past) for past in member.history],
+            }
+            for number, member in enumerate(fitted.members)
+        ]
+    }
 
 
 def check_directory(directory: Path | None) -> None:

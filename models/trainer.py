@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,7 +19,7 @@ from ostinato.models.report import LineChart, Report, ReportPart, ScoreTable
 from ostinato.models.report_page import read_sections, write_report
 from ostinato.models.run_files import RUN_FILE, WEIGHTS_FILE, check_directory, read_content, write_run
 from ostinato.models.training.checkpoints import CHECKPOINT_FILE, Checkpoints
-from ostinato.models.training.fitting import Fitted, reproducible
+from ostinato.models.training.fitting import Fitted, PastEpoch, reproducible
 from ostinato.models.training.job import Job
 
 # How many plain numbers of a run's metrics are compared between seeds, and between folds.
@@ -94,14 +94,17 @@ def _train_one(kind: Kind, recipe: RunRecipe, directory: Path, resume: bool, rep
     checkpoints = Checkpoints(directory, identity, resume)
     with reproducible(recipe.training):
         trained = kind.train(recipe, Job(report, checkpoints))
+    if recipe.training.members > 1 and not trained.fitted.members:
+        raise RecipeError(f"training.members: a recipe of kind {recipe.kind!r} trains one network and no ensemble")
     write_run(directory, recipe, trained, identity)
     _report(directory, [*trained.sections, *_curves(trained.fitted)])
     checkpoints.remove()
 
 
 def _train_seeds(kind: Kind, recipe: RunRecipe, directory: Path, wishes: Wishes, report: Report) -> None:
-    first = recipe.training.seed
-    seeds = range(first, first + wishes.num_seeds)
+    first, members = recipe.training.seed, recipe.training.members
+    # No two of them have a member in common.
+    seeds = range(first, first + wishes.num_seeds * members, members)
     runs = [directory / "seeds" / str(seed) for seed in seeds]
     told: set[str] = set()
     for seed, run in zip(seeds, runs, strict=True):
@@ -166,24 +169,37 @@ def _plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def _curves(fitted: Fitted) -> list[ReportPart]:
-    if not fitted.history:
+    courses = fitted.members or (fitted,)
+    if not courses[0].history:
         return []
-    epochs = list(range(1, len(fitted.history) + 1))
-    losses = [past.loss for past in fitted.history]
-    validations = [past.validation for past in fitted.history]
-    rates = [past.learning_rate for past in fitted.history]
-    norms = [past.gradient_norm for past in fitted.history]
+
+    def lines(name: str, number_of: Callable[[PastEpoch], float]) -> dict[str, tuple[list[int], list[float]]]:
+        """A line for each member."""
+        return {
+            f"{name} of member {number}" if fitted.members else name: (
+                list(range(1, len(course.history) + 1)),
+                [number_of(past) for past in course.history],
+            )
+            for number, course in enumerate(courses)
+        }
+
     note = f"{fitted.sentence()}; its weights are those of the run"
+    label, norms = fitted.label, lines("norm", lambda past: past.gradient_norm)
+    rates = lines("learning rate", lambda past: past.learning_rate)
     return [
-        LineChart("loss by epoch", "epoch", "loss of the training part", {"loss": (epochs, losses)}, note=note),
-        LineChart(f"{fitted.label} by epoch", "epoch", fitted.label, {fitted.label: (epochs, validations)}),
-        LineChart("learning rate by epoch", "epoch", "learning rate", {"learning rate": (epochs, rates)}),
-        LineChart("length of the gradient by epoch", "epoch", "mean norm before clipping", {"norm": (epochs, norms)}),
+        LineChart(
+            "loss by epoch", "epoch", "loss of the training part", lines("loss", lambda one: one.loss), note=note
+        ),
+        LineChart(f"{label} by epoch", "epoch", label, lines(label, lambda past: past.validation)),
+        LineChart("learning rate by epoch", "epoch", "learning rate", rates),
+        LineChart("length of the gradient by epoch", "epoch", "mean norm before clipping", norms),
     ]
 
 
 def _facts(content: dict[str, Any]) -> list[tuple[str, str]]:
     recipe, epochs = content["recipe"], content["num_epochs"]
+    members = content.get("members", ())
+    best = f"of {len(members)} members together" if members else f"the best was number {content['best_epoch']}"
     return [
         ("kind", content["kind"]),
         ("data", f"{recipe['data']['file']}, SHA-256 {content['data'].get('sha256', '')[:12]}..."),
@@ -191,7 +207,7 @@ def _facts(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("network", ", ".join(f"{key} {value}" for key, value in with_a_part(recipe["network"]).items())),
         ("parameters", f"{content['num_parameters']:,}"),
         ("training", ", ".join(f"{key} {value}" for key, value in recipe["training"].items())),
-        ("epochs", f"{epochs}, the best was number {content['best_epoch']}" if epochs else "none"),
+        ("epochs", f"{epochs}, {best}" if epochs else "none"),
         ("time", f"{content['training_seconds']:,} s"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in content["libraries"].items())),
     ]

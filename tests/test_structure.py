@@ -452,6 +452,7 @@ def test_a_reach_for_a_private_member_is_seen(code: str, found: list[str]) -> No
 
 MIRRORED = ("service", "models", "export", "ostinato", "benchmarks")
 MIRROR_NOTHING = {
+    "export/runs/test_members.py": "ensembles of every kind",
     "export/test_telemetry.py": "what a library that is imported leaves on the disk",
     "export/test_toy_kind.py": "the steps by which a kind of training is added",
     "models/test_devices.py": "that every kind trains on any device",

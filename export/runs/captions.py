@@ -31,7 +31,7 @@ def export_run(
         version=version,
         start=run.content["start"],
         stop=run.content["stop"],
-        state_names=("h",),
+        state_names=run.network.state_names,
         vocabularies=vocabularies_of(run_directory, run.content),
         # Far more than the longest text has.
         limits=Limits(max_output_steps=max(16, 4 * run.content["max_symbols"])),

@@ -38,7 +38,7 @@ def export_run(
         repository,
         version=version,
         context=_context(run),
-        state_names=getattr(run.network, "state_names", ()),
+        state_names=run.network.state_names,
         output_features=run.forecasts.names(targets),
         feedback=_feedback(run),
         force=force,

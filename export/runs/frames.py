@@ -9,7 +9,7 @@ from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label
 from ostinato.export.version_directory import Exported
 from ostinato.models.kinds.frames import load_run
-from ostinato.models.networks.frames import FramePredictor
+from ostinato.models.networks.frames import answers_frames
 from ostinato.service.artifact.tensors import Input, Statistics
 
 
@@ -25,7 +25,7 @@ def export_run(
     """
     run = load_run(run_directory)
     pixels = run.form.names
-    is_frame = isinstance(run.network, FramePredictor)
+    is_frame = answers_frames(run.network)
     given = Input(
         name="inputs",
         dtype="float32",

@@ -13,7 +13,7 @@ from ostinato.export.version_directory import Exported
 from ostinato.models.classifier_run import ClassifierRun
 from ostinato.models.data.labelled import UNKNOWN
 from ostinato.models.kinds.labels import load_run
-from ostinato.models.networks.classifier import WholeClassifier
+from ostinato.models.networks.classifier import streams
 from ostinato.service.artifact.tensors import Input, Statistics
 
 
@@ -52,7 +52,7 @@ def export_classifier(
     )
     described = label(content, name)
     classes = tuple(content["classes"])
-    if isinstance(network, WholeClassifier):
+    if not streams(network):
         return export_sequence(
             network,
             given,

@@ -28,7 +28,7 @@ def export_run(
         version=version,
         start=run.content["start"],
         stop=run.content["stop"],
-        state_names=run.network.layers.state_names,
+        state_names=run.network.state_names,
         vocabularies=vocabularies_of(run_directory, run.content),
         limits=Limits(**run.content["limits"]),
         force=force,

@@ -18,6 +18,7 @@ from ostinato.models.data.pictures import PictureParts, Pictures, PicturesRecipe
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.models.networks.caption import Captioner, spell
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section, TrainingRecipe
 from ostinato.models.report import BarChart, ReportPart, ScoreTable
 from ostinato.models.rivals.pictures import RIVALS
@@ -27,6 +28,7 @@ from ostinato.models.scores.captions import CaptionScores
 from ostinato.models.training.fitting import Fitted, fit_rows
 from ostinato.models.training.generation import loss_of
 from ostinato.models.training.job import Job
+from ostinato.models.training.members import train_members
 
 _SCORED = 512
 _EXAMPLES = 25
@@ -88,8 +90,13 @@ def train(recipe: CaptionsRecipe, job: Job) -> Trained:
     """
     data = load_pictures(recipe.data)
     symbols = _symbols(recipe, data)
-    network = build(recipe, len(symbols), data.shape, data.most)
-    fitted = fit(network, recipe, data, symbols, job)
+
+    def train_one(training: CaptionTrainingRecipe, own: Job) -> tuple[Captioner, Fitted]:
+        member = recipe.model_copy(update={"training": training})
+        network = build(member, len(symbols), data.shape, data.most)
+        return network, fit(network, member, data, symbols, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     metrics, sections = _scored(network, recipe, data, symbols, fitted)
     separator = " " if recipe.network.unit == "words" else ""
     training = data.parts["training"].pixels.reshape(len(data.parts["training"].texts), -1)
@@ -128,7 +135,9 @@ def _build(content: dict[str, Any]) -> CaptionsRun:
     recipe = CaptionsRecipe.model_validate(content["recipe"])
     channels, height, width = content["pictures"]["shape"]
     num_codes = len(content["vocabularies"]["target"]["symbols"])
-    return CaptionsRun(build(recipe, num_codes, (channels, height, width), content["pictures"]["most"]), content)
+    shape, most = (channels, height, width), content["pictures"]["most"]
+    members = [build(recipe, num_codes, shape, most) for _ in range(recipe.training.members)]
+    return CaptionsRun(joined(members), content)
 
 
 def build(recipe: CaptionsRecipe, num_codes: int, shape: tuple[int, int, int], most: float) -> Captioner:

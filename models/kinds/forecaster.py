@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 
@@ -22,8 +22,9 @@ from ostinato.models.data.series import (
 )
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError, RecipeError
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.features import Features
-from ostinato.models.networks.forecaster_recipe import Recipe
+from ostinato.models.networks.forecaster_recipe import ForecasterTraining, Recipe
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.multi_horizon import AnyMultiHorizon, build_multi_horizon
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
@@ -34,11 +35,13 @@ from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.folds import rolling_origins
 from ostinato.models.training.forecasting import answers_of, fit, origins_of
 from ostinato.models.training.job import Job
+from ostinato.models.training.members import train_members
 from ostinato.models.training.multi_horizon import fit as fit_multi_horizon
 from ostinato.models.training.multi_horizon import forecast_origins
 from ostinato.models.training.origins import feed_back
 
 RECIPE = Recipe
+AnyForecaster: TypeAlias = Forecaster | AnyMultiHorizon
 ONE_STEP = "one step, fed back"
 # Fed back, a step of a forecast is a run: so many forecasts are made at most.
 _MAX_FED_BACK = 4000
@@ -48,7 +51,7 @@ _MAX_FED_BACK = 4000
 class ForecasterRun:
     """A trained network, ready to export, with the content of ``run.json``."""
 
-    network: Forecaster | AnyMultiHorizon
+    network: AnyForecaster
     features: Features
     recipe: Recipe
     content: dict[str, Any]
@@ -73,7 +76,11 @@ def train(recipe: Recipe, job: Job) -> Trained:
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     if recipe.training.horizon_steps > 1:
         job.tell("behind the last epoch the rivals of the report learn, some of them a model for each step ahead")
-    network, fitted = _fit(recipe, dataset, job)
+
+    def train_one(training: ForecasterTraining, own: Job) -> tuple[AnyForecaster, Fitted]:
+        return _fit(recipe.model_copy(update={"training": training}), dataset, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
@@ -175,16 +182,17 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
         raise ValueError("it was trained by an earlier release; train it again")
     recipe = Recipe.model_validate(content["recipe"])
     features = Features.of_content(content["features"])
-    return ForecasterRun(_network(features, recipe), features, recipe, content)
+    members = [_network(features, recipe) for _ in range(recipe.training.members)]
+    return ForecasterRun(joined(members), features, recipe, content)
 
 
-def _network(features: Features, recipe: Recipe) -> Forecaster | AnyMultiHorizon:
+def _network(features: Features, recipe: Recipe) -> AnyForecaster:
     if recipe.network.forecast == "attention":
         return build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
     return build_forecaster(features, recipe.network, Forecasts.of(recipe), recipe.data.cycles)
 
 
-def _fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster | AnyMultiHorizon, Fitted]:
+def _fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
     if recipe.network.forecast == "attention":
         return fit_multi_horizon(recipe, dataset, job)
     return fit(recipe, dataset, job)
@@ -198,7 +206,7 @@ def _origins(recipe: Recipe, dataset: Dataset) -> list[tuple[Series, range]]:
     return [(series, origins[::every]) for series, origins in found]
 
 
-def forecast_of(network: Forecaster | AnyMultiHorizon, recipe: Recipe, dataset: Dataset) -> scores.ForecastOf:
+def forecast_of(network: AnyForecaster, recipe: Recipe, dataset: Dataset) -> scores.ForecastOf:
     """How a network forecasts after some steps of a series, ``[n, H, K, P]``."""
     num_steps = recipe.training.horizon_steps
     if recipe.network.forecast == "attention":
@@ -226,7 +234,11 @@ def _one_step(path: Path, recipe: Recipe, dataset: Dataset, job: Job) -> scores.
     if _scored_on(own) != _scored_on(dataset):
         raise RecipeError(f"one_step: {path} has another file, target or test part")
     with reproducible(plan.training):
-        network, _ = fit(plan, own, job.relay(plan.name))
+        network, _ = train_members(
+            plan.training,
+            job.relay(plan.name),
+            lambda training, relayed: fit(plan.model_copy(update={"training": training}), own, relayed),
+        )
     known = (*recipe.data.cycles, *recipe.data.known_future)
     series_of = {series.name: series for series in own.series}
 
@@ -234,7 +246,7 @@ def _one_step(path: Path, recipe: Recipe, dataset: Dataset, job: Job) -> scores.
         features = [name for name in known if name in own.features]
         same = series_of[series.name]
         answers = feed_back(network, own.features, same, origins, recipe.training.horizon_steps, features)
-        point = network.forecasts.point
+        point = Forecasts.of(plan).point
         return _array(answers[..., point : point + 1])
 
     return forecast

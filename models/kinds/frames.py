@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from pydantic import model_validator
@@ -14,12 +14,14 @@ from ostinato.models.data.frame_files import FrameFilesRecipe
 from ostinato.models.data.frames import FrameForm, FrameParts, load_frames
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.frames import (
     AnyFrameNetwork,
     FrameClassifier,
     FrameNetworkRecipe,
     FramePredictor,
     FrameScale,
+    answers_frames,
 )
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.recipe import RunRecipe
@@ -37,6 +39,7 @@ from ostinato.models.scores.labelled import ClassScores, class_table, confusion_
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.frames import FrameTrainingRecipe, fit, probabilities
 from ostinato.models.training.job import Job
+from ostinato.models.training.members import train_members
 
 _LEAST_SIDE = 4
 # What a ConvLSTM has of the keys of layers.
@@ -90,12 +93,16 @@ def train(recipe: FramesRecipe, job: Job) -> Trained:
     """
     data = load_frames(recipe.data)
     ranges = data.statistics.channel_range(data.form)
-    network = build(recipe, data.form, ranges, len(data.classes))
-    fitted = fit(network, data.parts["training"], data.parts["validation"], recipe.training, job)
-    if isinstance(network, FramePredictor):
+
+    def train_one(training: FrameTrainingRecipe, own: Job) -> tuple[AnyFrameNetwork, Fitted]:
+        network = build(recipe, data.form, ranges, len(data.classes))
+        return network, fit(network, data.parts["training"], data.parts["validation"], training, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
+    if answers_frames(network):
         metrics, sections = _scored_frames(network, data, fitted)
     else:
-        metrics, sections = _scored_labels(network, data, fitted)
+        metrics, sections = _scored_labels(cast(FrameClassifier, network), data, fitted)
     return Trained(
         network,
         fitted,
@@ -124,7 +131,9 @@ def _build(content: dict[str, Any]) -> FramesRun:
     form = FrameForm(**content["form"])
     least, most = content["ranges"]
     recipe = FramesRecipe.model_validate(content["recipe"])
-    return FramesRun(build(recipe, form, (tuple(least), tuple(most)), len(content["classes"])), form, content)
+    ranges, num_classes = (tuple(least), tuple(most)), len(content["classes"])
+    members = [build(recipe, form, ranges, num_classes) for _ in range(recipe.training.members)]
+    return FramesRun(joined(members), form, content)
 
 
 def build(

@@ -15,8 +15,8 @@ from ostinato.models.draft import Draft
 from ostinato.models.networks.classifier import (
     AnyClassifier,
     LabelNetworkRecipe,
-    StreamClassifier,
     build_classifier,
+    streams,
 )
 from ostinato.models.networks.step_encoder import StepFeatures
 from ostinato.models.recipe import RunRecipe, TrainingRecipe
@@ -33,6 +33,7 @@ from ostinato.models.scores.labelled import (
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.labelled import fit, probabilities
+from ostinato.models.training.members import train_members
 
 
 class LabelsRecipe(RunRecipe):
@@ -55,10 +56,13 @@ def train(recipe: LabelsRecipe, job: Job) -> Trained:
     """
     data = load_labelled(recipe.data, tagged=False)
     features = StepFeatures.of(data)
-    network = build_classifier(features, recipe.network, len(data.classes))
-    training = [_for(network, sequence) for sequence in data.parts["training"]]
-    validation = [_for(network, sequence) for sequence in data.parts["validation"]]
-    fitted = fit(network, training, validation, recipe.training, job)
+
+    def train_one(training: TrainingRecipe, own: Job) -> tuple[AnyClassifier, Fitted]:
+        network = build_classifier(features, recipe.network, len(data.classes))
+        parts = ([_for(network, one) for one in data.parts[part]] for part in ("training", "validation"))
+        return network, fit(network, *parts, training, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     metrics, sections = _scored(network, data, fitted)
     return trained_classifier(network, fitted, data, metrics, sections)
 
@@ -83,7 +87,7 @@ def begin(file: Path) -> Draft:
 
 def _for(network: AnyClassifier, sequence: LabelledSequence) -> LabelledSequence:
     """With its label at every step, for a network that answers at every step."""
-    if not isinstance(network, StreamClassifier):
+    if not streams(network):
         return sequence
     return LabelledSequence(sequence.name, sequence.x, np.repeat(sequence.answers, len(sequence.x)))
 
@@ -105,7 +109,7 @@ def _scored(network: AnyClassifier, data: Labelled, fitted: Fitted) -> tuple[dic
     table = ScoreTable(f"labels of {len(test):,} held-out sequences", columns, rows, note)
     sections: list[ReportPart] = [table, confusion_chart(answers, truth, data.classes)]
     sections.append(class_table(answers, truth, data.classes))
-    if isinstance(network, StreamClassifier):
+    if streams(network):
         sections.append(right_by_step(found, truth))
     sections.append(_mistakes(data, found, answers, truth))
     metrics = {metric_name(name): asdict(one) for name, one in scores.items()}

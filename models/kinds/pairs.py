@@ -13,6 +13,7 @@ from ostinato.models.data.pairs_draft import draft_of_pairs
 from ostinato.models.data.symbols import Symbols
 from ostinato.models.data.written_pairs import Entries, PairsData, WrittenPairs, load_pairs
 from ostinato.models.draft import Draft
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.seq2seq import Seq2Seq, Seq2SeqRecipe
 from ostinato.models.recipe import RunRecipe
 from ostinato.models.run_files import Trained, read_run
@@ -28,6 +29,7 @@ from ostinato.models.scores.pairs_report import sections_of
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.generation import GenerationTraining, fit_pairs
 from ostinato.models.training.job import Job
+from ostinato.models.training.members import train_members
 
 # The least that a service may be asked to read, and to write, however short the data are.
 _LEAST_SOURCE, _LEAST_OUTPUT = 64, 128
@@ -65,7 +67,11 @@ def train(recipe: PairsRecipe, job: Job) -> Trained:
     data = load_pairs(recipe.data)
     if data.num_passed_over:
         job.tell(f"{data.num_passed_over:,} rows have no source or no target and are passed over")
-    network, fitted = fit(recipe, data, job)
+
+    def train_one(training: GenerationTraining, own: Job) -> tuple[Seq2Seq, Fitted]:
+        return fit(recipe.model_copy(update={"training": training}), data, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     scores = score(network, data)
     return Trained(
         network,
@@ -111,7 +117,8 @@ def load_run(directory: Path) -> PairsRun:
 def _build(content: dict[str, Any]) -> PairsRun:
     sources, targets = (Symbols.of_content(content["vocabularies"][role]) for role in ("source", "target"))
     recipe = PairsRecipe.model_validate(content["recipe"])
-    return PairsRun(build_network(recipe.network, sources, targets), sources, targets, content)
+    members = [build_network(recipe.network, sources, targets) for _ in range(recipe.training.members)]
+    return PairsRun(joined(members), sources, targets, content)
 
 
 def begin(file: Path) -> Draft:

@@ -27,6 +27,7 @@ from ostinato.models.scores.labelled import ClassScores, class_table, confusion_
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.labelled import fit, probabilities
+from ostinato.models.training.members import train_members
 
 
 class TagsRecipe(RunRecipe):
@@ -49,8 +50,12 @@ def train(recipe: TagsRecipe, job: Job) -> Trained:
     """
     data = load_labelled(recipe.data, tagged=True)
     features = StepFeatures.of(data)
-    network = build_classifier(features, recipe.network, len(data.classes))
-    fitted = fit(network, data.parts["training"], data.parts["validation"], recipe.training, job)
+
+    def train_one(training: TrainingRecipe, own: Job) -> tuple[AnyClassifier, Fitted]:
+        network = build_classifier(features, recipe.network, len(data.classes))
+        return network, fit(network, data.parts["training"], data.parts["validation"], training, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     metrics, sections = _scored(network, data, fitted)
     return trained_classifier(network, fitted, data, metrics, sections)
 

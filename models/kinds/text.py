@@ -11,11 +11,14 @@ from ostinato.models.data.symbols import Symbols
 from ostinato.models.data.text import Text, TextData, load_text
 from ostinato.models.data.text_draft import draft_of_text
 from ostinato.models.draft import Draft
+from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 from ostinato.models.recipe import RunRecipe
 from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.text import score, sections_of
+from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
+from ostinato.models.training.members import train_members
 from ostinato.models.training.text import TextTraining, fit
 
 # The least that a service may be asked to read, and to write, of lines, however short all of them are.
@@ -50,8 +53,12 @@ def train(recipe: TextRecipe, job: Job) -> Trained:
         TrainingError: the text cannot be used, or training fails.
     """
     text = load_text(recipe.data)
-    network = LanguageModel(len(text.symbols), recipe.network)
-    fitted = fit(network, text, recipe.training, job)
+
+    def train_one(training: TextTraining, own: Job) -> tuple[LanguageModel, Fitted]:
+        network = LanguageModel(len(text.symbols), recipe.network)
+        return network, fit(network, text, training, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
     scores = score(network, text)
     return Trained(
         network,
@@ -80,7 +87,8 @@ def load_run(directory: Path) -> TextRun:
 def _build(content: dict[str, Any]) -> TextRun:
     recipe = TextRecipe.model_validate(content["recipe"])
     symbols = Symbols.of_content(content["vocabularies"]["target"])
-    return TextRun(LanguageModel(len(symbols), recipe.network), symbols, content)
+    members = [LanguageModel(len(symbols), recipe.network) for _ in range(recipe.training.members)]
+    return TextRun(joined(members), symbols, content)
 
 
 def begin(file: Path) -> Draft:

@@ -80,6 +80,7 @@ class Captioner(nn.Module):
         most: float,
     ) -> None:
         super().__init__()
+        self.state_names = ("h",)
         self.encoder = ImageEncoder(num_channels, hidden_size, dropout, shape, most)
         self.embedding = nn.Embedding(num_codes, embedding_size)
         self.decoder = nn.GRU(embedding_size, hidden_size, batch_first=True)

@@ -16,7 +16,7 @@ In one direction a label is answered after every step, ``v`` of the steps so far
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 import torch
 from pydantic import model_validator
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ostinato.models.networks.attention import masked_softmax
 from ostinato.models.networks.encoders import RecurrentEncoder
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.layers import Layers, build_layers
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.networks.recurrent import fill_last_seen
@@ -150,6 +151,11 @@ class WholeClassifier(nn.Module):
 
 
 AnyClassifier: TypeAlias = StreamClassifier | WholeClassifier
+
+
+def streams(network: AnyClassifier) -> TypeGuard[StreamClassifier]:
+    """Whether a network, or an ensemble, answers at every step and carries states."""
+    return isinstance(first_of(network), StreamClassifier)
 
 
 def build_classifier(features: StepFeatures, recipe: ClassifierRecipe, num_classes: int) -> AnyClassifier:

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeGuard
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ostinato.models.data.frames import FrameForm
 from ostinato.models.networks.conv_lstm import CNNLSTM, ConvLSTM2D, FrameEncoder
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.layers import Layers, build_layers
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.recipe import Count
@@ -177,3 +178,8 @@ class FrameClassifier(nn.Module):
 
 
 AnyFrameNetwork: TypeAlias = FramePredictor | FrameClassifier
+
+
+def answers_frames(network: AnyFrameNetwork) -> TypeGuard[FramePredictor]:
+    """Whether a network, or an ensemble, answers the next frame, and not classes."""
+    return isinstance(first_of(network), FramePredictor)

@@ -38,6 +38,7 @@ class LanguageModel(nn.Module):
         self.layers = build_layers(recipe, recipe.embedding_size)
         self.dropout = nn.Dropout(recipe.dropout)
         self.head = nn.Linear(self.layers.output_size, num_codes)
+        self.state_names = self.layers.state_names
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """The layers' states of sequences that have not begun, each ``[L, B, H]``."""

@@ -102,6 +102,11 @@ class MultiHorizonForecaster(nn.Module):
         num_remembered = (num_remembered + x.shape[1]).clamp(max=self.memory_steps)
         return y, filled[:, -1], hidden, remember(memory, self.remembered(outputs)), num_remembered
 
+    def decoder_start(self, states: States) -> tuple[States, States, Tensor]:
+        """From a session's states what its decoder begins with: states, memory, lengths."""
+        last_seen, *hidden, memory, num_remembered = states
+        return (last_seen, *hidden), (memory,), num_remembered
+
     def decode(
         self,
         previous: None,  # noqa: ARG002 - the contract has it
@@ -149,6 +154,7 @@ class MultiHorizonForecaster(nn.Module):
 class LSTMMultiHorizon(MultiHorizonForecaster):
     """With LSTM layers (Hochreiter and Schmidhuber, 1997)."""
 
+    state_names: ClassVar[tuple[str, ...]] = ("last_seen", "h", "c", "memory", "num_remembered")
     decoder_begins: ClassVar[dict[str, str]] = {"values": "last_seen", "decoder_h": "h", "decoder_c": "c"}
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -167,6 +173,7 @@ class LSTMMultiHorizon(MultiHorizonForecaster):
 class GRUMultiHorizon(MultiHorizonForecaster):
     """With GRU layers (Cho et al., 2014)."""
 
+    state_names: ClassVar[tuple[str, ...]] = ("last_seen", "h", "memory", "num_remembered")
     decoder_begins: ClassVar[dict[str, str]] = {"values": "last_seen", "decoder_h": "h"}
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -192,15 +199,9 @@ def build_multi_horizon(
     return kind(features, recipe, cycles, least)
 
 
-def decoder_start(states: States) -> tuple[States, States, Tensor]:
-    """From a session's states what its decoder begins with: states, memory, lengths."""
-    last_seen, *hidden, memory, num_remembered = states
-    return (last_seen, *hidden), (memory,), num_remembered
-
-
 def forecast(network: MultiHorizonForecaster, states: States, num_steps: int) -> Tensor:
     """Quantiles of the next ``num_steps`` steps from a session's states, ``[B, num_steps, O]``."""
-    carried, memory, lengths = decoder_start(states)
+    carried, memory, lengths = network.decoder_start(states)
     steps = []
     for _ in range(num_steps):
         quantiles, carried, _ = network.decode(None, carried, memory, lengths)

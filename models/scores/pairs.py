@@ -88,7 +88,7 @@ def write_for(network: Seq2Seq, sources: Sequence[str], data: WrittenPairs, num_
     for first in range(0, len(order), _BATCH_SIZE):
         places = order[first : first + _BATCH_SIZE]
         source, lengths = padded([codes[place] for place in places])
-        device = network.head.weight.device
+        device = next(network.parameters()).device
         outputs = write(network, source.to(device), lengths.to(device), START_CODE, STOP_CODE, num_beams, max_steps)
         written.update(zip(places, outputs, strict=True))
     return [written[place] for place in range(len(sources))]

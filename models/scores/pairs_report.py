@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ostinato.models.data.written_pairs import WrittenPairs
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.seq2seq import Seq2Seq
 from ostinato.models.report import BarChart, Matrix, ReportPart, ScoreTable
 from ostinato.models.scores.pairs import NUM_BEAMS, START_CODE, STOP_CODE, ErrorRates, PairsScores, write_for
@@ -84,7 +85,7 @@ def _examples(data: WrittenPairs, written: list[tuple[str, ...]], right: list[bo
 
 
 def _drawn(network: Seq2Seq, data: WrittenPairs) -> list[str]:
-    if not network.attends:
+    if not first_of(network).attends:
         return []
     fitting = [source for source in data.parts["test"] if 1 < len(data.source_units(source)) <= _MAX_DRAWN]
     return fitting[:_NUM_ATTENTIONS]

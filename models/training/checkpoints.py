@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ostinato.models.errors import RunError
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+_ANY_FILE = "checkpoint*.safetensors"
 # Prefixes of the tensors' names, and the key of all that is no tensor.
 _WEIGHTS, _BEST, _OPTIMIZER, _CONTENT = "weights/", "best/", "optimizer/", "content"
 
@@ -55,11 +56,13 @@ class Checkpoints:
 
     ``identity``: what must be the same for a training to go on, such as its recipe.
     ``resume``: whether to begin with the checkpoint that is there.
+    ``member``: which of an ensemble's networks is trained; each has a file of its own, kept until all have ended.
     """
 
     directory: Path | None = None
     identity: str = ""
     resume: bool = False
+    member: int = 0
 
     def read(self) -> TrainingCheckpoint | None:
         """What to go on from; None to begin with.
@@ -67,7 +70,7 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is damaged, or of another recipe or data.
         """
-        if self.directory is None or not self.resume or not (path := self.directory / CHECKPOINT_FILE).exists():
+        if self.directory is None or not self.resume or not (path := self.directory / self._file).exists():
             return None
         try:
             with safe_open(path, framework="pt") as file:
@@ -76,6 +79,9 @@ class Checkpoints:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: is damaged: {error}; without --resume training begins anew") from error
         if told.pop("identity", None) != self.identity:
+            # The first member's was asked first: what others have left is of a training that was begun before.
+            if self.member:
+                return None
             raise RunError(
                 f"{path}: is of another recipe, seed or data: --resume goes on with what was begun; leave it out, or "
                 "give another --output, to begin anew"
@@ -104,7 +110,7 @@ class Checkpoints:
             for name, tensor in group.items()
         }
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / CHECKPOINT_FILE
+        path = self.directory / self._file
         written = path.with_suffix(".tmp")
         save_file(tensors, written, {_CONTENT: json.dumps({**content, "identity": self.identity})})
         written.replace(path)
@@ -112,7 +118,12 @@ class Checkpoints:
     def remove(self) -> None:
         """The training has ended."""
         if self.directory is not None:
-            (self.directory / CHECKPOINT_FILE).unlink(missing_ok=True)
+            for path in self.directory.glob(_ANY_FILE):
+                path.unlink(missing_ok=True)
+
+    @property
+    def _file(self) -> str:
+        return f"checkpoint-{self.member}.safetensors" if self.member else CHECKPOINT_FILE
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
@@ -78,6 +78,7 @@ class Fitted:
 
     ``num_epochs``: 0 where the weights were found in one step, without a gradient.
     ``label``: what the validation error is called where it is shown.
+    ``members``: how that of each went, of an ensemble.
     """
 
     num_epochs: int
@@ -86,9 +87,24 @@ class Fitted:
     training_seconds: float
     history: tuple[PastEpoch, ...] = ()
     label: str = "validation error"
+    members: tuple[Fitted, ...] = ()
+
+    @classmethod
+    def of_members(cls, members: Sequence[Fitted]) -> Fitted:
+        """How the training of an ensemble went: all epochs and seconds, and the mean of the validation errors."""
+        return cls(
+            sum(member.num_epochs for member in members),
+            0,
+            sum(member.validation for member in members) / len(members),
+            sum(member.training_seconds for member in members),
+            label=members[0].label,
+            members=tuple(members),
+        )
 
     def sentence(self) -> str:
         """How long it took, to be shown."""
+        if self.members and self.num_epochs:
+            return f"{len(self.members)} members, {self.num_epochs} epochs in {self.training_seconds:.0f} s"
         if not self.num_epochs:
             return f"found in one step, by ridge regression, in {self.training_seconds:.1f} s"
         return f"{self.num_epochs} epochs in {self.training_seconds:.0f} s, the best was number {self.best_epoch}"

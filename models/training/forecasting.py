@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ostinato.models.data.series import Dataset, Floats, Series
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.networks.forecasts import Forecasts
@@ -89,7 +90,7 @@ def hide(x: Tensor, places: Sequence[int], num_steps: int, rate: float) -> Tenso
 
 def run(network: Forecaster, x: Tensor, static: Tensor, states: States) -> States:
     """Answers ``[B, T, O]`` and the states after them, whether the network is told of the series or not."""
-    if isinstance(network, StaticForecaster):
+    if isinstance(first_of(network), StaticForecaster):
         return network(x, static, *states)  # type: ignore[no-any-return]
     return network(x, *states)  # type: ignore[no-any-return]
 
@@ -156,7 +157,7 @@ def answers_of(network: Forecaster, spans: Sequence[tuple[Series, int, int]]) ->
     Each has a warm-up on the steps before.
     """
     network.eval()
-    device = network.initial_values.device
+    device, forecasts = first_of(network).initial_values.device, first_of(network).forecasts
     made: list[Tensor] = [torch.empty(0)] * len(spans)
     for places in _side_by_side(spans):
         chosen = [spans[place] for place in places]
@@ -167,7 +168,7 @@ def answers_of(network: Forecaster, spans: Sequence[tuple[Series, int, int]]) ->
             x[row, : end - first] = torch.from_numpy(series.values[first:end])
         static = torch.from_numpy(np.stack([series.static for series, _, _ in chosen]))
         answers, *_ = run(network, x.to(device), static.to(device), network.initial_state(len(chosen)))
-        apart = network.forecasts.apart(answers.cpu(), len(network.places))
+        apart = forecasts.apart(answers.cpu(), len(first_of(network).places))
         for row, (place, first, (_, start, end)) in enumerate(zip(places, firsts, chosen, strict=True)):
             made[place] = apart[row, start - first : end - first]
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ostinato.models.report import Report
 from ostinato.models.training.checkpoints import Checkpoints
@@ -29,3 +29,11 @@ class Job:
             self.report(0, total, f"{label}  epoch {done + 1}/{total}  {text}")
 
         return Job(report)
+
+    def of_member(self, number: int, members: int) -> Job:
+        """The job of one of an ensemble's members, which has a checkpoint of its own."""
+
+        def report(done: int, total: int, text: str) -> None:
+            self.report(done, total, f"member {number + 1}/{members}  {text}" if total else text)
+
+        return Job(report, replace(self.checkpoints, member=number))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ostinato.models.data.labelled import LabelledSequence
 from ostinato.models.data.pairs import IGNORED
-from ostinato.models.networks.classifier import AnyClassifier, StreamClassifier
+from ostinato.models.networks.classifier import AnyClassifier, StreamClassifier, streams
 from ostinato.models.recipe import TrainingRecipe
 from ostinato.models.training.fitting import Epoch, Fitted, epoch_random, fit_epochs
 from ostinato.models.training.job import Job
@@ -74,7 +74,7 @@ def probabilities(network: AnyClassifier, sequences: Sequence[LabelledSequence])
     found: list[NDArray[np.float32]] = []
     for part in cut(sequences):
         x, lengths = padded(part, torch.device("cpu"))
-        if isinstance(network, StreamClassifier):
+        if streams(network):
             answers, *_ = network(x, *network.initial_state(len(x)))
         else:
             answers = network(x, lengths)

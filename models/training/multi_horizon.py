@@ -71,7 +71,7 @@ def forecast_origins(network: AnyMultiHorizon, values: Floats, origins: range, n
     The first origin has a warm-up on the steps before it.
     """
     network.eval()
-    along = states_at(network, torch.from_numpy(values).to(network.initial_values.device), origins)
+    along = states_at(network, torch.from_numpy(values).to(next(network.parameters()).device), origins)
     parts = []
     while rows := [states for _, states in islice(along, _ROWS)]:
         parts.append(forecast(network, join_rows(network, rows), num_steps))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ostinato.models.data.series import Series
+from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.recurrent import Forecaster, States
 from ostinato.models.training.forecasting import WARM_UP_STEPS, run
 
@@ -78,17 +79,17 @@ def feed_back(
     along = list(states_at(told, values, origins))
     y = torch.cat([answer for answer, _ in along])
     states = join_rows(told, [states for _, states in along])
-    forecasts = network.forecasts
-    made = [forecasts.apart(y, len(network.places))[:, 0]]
+    forecasts, places = first_of(network).forecasts, first_of(network).places
+    made = [forecasts.apart(y, len(places))[:, 0]]
     at = torch.tensor(list(origins))
     for ahead in range(1, num_steps):
         step = torch.full((len(y), len(features)), float("nan"))
         for name in known:
             step[:, features.index(name)] = values[at + ahead, features.index(name)]
-        for place, answer in zip(network.places, made[-1].unbind(1), strict=True):
+        for place, answer in zip(places, made[-1].unbind(1), strict=True):
             if place is not None:
                 step[:, place] = answer[:, forecasts.point]
         answer, *after = told(step.unsqueeze(1), *states)
         states = tuple(after)
-        made.append(forecasts.apart(answer[:, -1], len(network.places))[:, 0])
+        made.append(forecasts.apart(answer[:, -1], len(places))[:, 0])
     return torch.stack(made, dim=1)

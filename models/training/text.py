@@ -150,7 +150,7 @@ def _surprise(
     network: LanguageModel, given: Tensor, wanted: Tensor, states: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The sum of ``-log p``, in nats, and the states after it."""
-    device = network.head.weight.device
+    device = next(network.parameters()).device
     scores, *after = network(given.to(device), *states)
     total = nn.functional.cross_entropy(
         scores.float().flatten(0, 1), wanted.to(device).flatten(), ignore_index=IGNORED, reduction="sum"
