@@ -78,7 +78,18 @@ async def _ask_sentinel(address: RedisAddress, sentinel: ServerAddress) -> Serve
 
 async def _enter_by(address: RedisAddress, sentinel: ServerAddress) -> RedisConnection:
     server = await _ask_sentinel(address, sentinel)
-    return await _enter(address.at(server), server)
+    connection = await _enter(address.at(server), server)
+    # A master that was replaced and is started again takes changes until a Sentinel has it copy the new one. The first
+    # answer may be from before that, so what counts is the name that it gives when the connection is there.
+    try:
+        named = await _ask_sentinel(address, sentinel)
+    except BaseException:
+        connection.abort()
+        raise
+    if named != server:
+        connection.abort()
+        raise TurnedAway(f"Sentinel {address.at(sentinel)}: another server took the lead meanwhile")
+    return connection
 
 
 async def _enter(address: RedisAddress, server: ServerAddress) -> RedisConnection:

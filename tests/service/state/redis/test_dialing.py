@@ -247,6 +247,19 @@ async def test_sentinels_are_asked_and_the_first_that_names_a_master_is_believed
         await asyncio.sleep(0)
 
 
+async def test_a_master_that_was_replaced_and_is_back_is_not_taken_for_the_one() -> None:
+    """It says that it is one until it is told to copy; what it acknowledged until then would be gone."""
+    async with (
+        FakeRedis() as back,
+        FakeRedis() as master,
+        FakeRedis(lambda *_: names(master if back.num_connections else back)) as sentinel,
+    ):
+        with pytest.raises(TurnedAway, match="another server took the lead meanwhile"):
+            await dial(by_sentinels(sentinel))
+        assert back.num_connections == 1
+        assert await dialed(by_sentinels(sentinel)) == master.port
+
+
 async def test_a_sentinel_that_is_silent_keeps_nobody_from_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -260,7 +273,7 @@ async def test_sentinels_and_servers_have_passwords_of_their_own() -> None:
     async with FakeRedis() as master, FakeRedis(when(sentinel=names(master))) as sentinel:
         url = f"redis+sentinel://me:one@127.0.0.1:{sentinel.port}/sessions/2?sentinel_username=s&sentinel_password=two"
         assert await dialed(redis_address(url)) == master.port
-        assert (sentinel.said(b"AUTH"), master.said(b"AUTH")) == ([[b"s", b"two"]], [[b"me", b"one"]])
+        assert (sentinel.said(b"AUTH"), master.said(b"AUTH")) == ([[b"s", b"two"]] * 2, [[b"me", b"one"]])
         assert (sentinel.said(b"SELECT"), master.said(b"SELECT")) == ([], [[b"2"]])
 
 
