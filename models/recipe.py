@@ -19,6 +19,7 @@ NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 RecipeName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Optimizer: TypeAlias = Literal["adamw", "adam", "nadam", "rmsprop", "adagrad", "sgd"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 Schedule: TypeAlias = Literal["cosine", "linear", "constant", "step", "exponential", "plateau"]
 AnyRecipe = TypeVar("AnyRecipe", bound="Section")
 
@@ -53,6 +54,9 @@ class TrainingRecipe(Section):
     ``members``: how many networks are trained, of seeds that follow each other, and joined to an ensemble: one network
     whose answers are the means of theirs.
     ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    ``precision``: of matrix products and recurrent layers in training; ``bfloat16`` (Kalamkar et al., 2019, "A Study of
+    BFLOAT16 for Deep Learning Training") is faster where the processor has it. Weights, and the trained model, are
+    ``float32`` in both.
     ``batch_size``: sequences that one step of the optimiser learns from.
     ``max_epochs``, ``patience_epochs``: training ends after so many epochs, or so many without a better validation
     error (None = never before its end); the best epoch's weights stay. ``num_epochs`` is a former name.
@@ -76,6 +80,7 @@ class TrainingRecipe(Section):
     members: Annotated[int, Field(ge=1, le=99)] = 1
     num_threads: Count = 1
     device: str = "cpu"
+    precision: Precision = "float32"
     batch_size: Count = 64
     max_epochs: Count = Field(default=10, validation_alias=AliasChoices("max_epochs", "num_epochs"))
     patience_epochs: Count | None = None

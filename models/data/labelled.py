@@ -229,9 +229,17 @@ def _answered(sequence: WrittenSequence, *, tagged: bool) -> WrittenSequence:
 def _cut(
     recipe: SequencesRecipe, written: Sequence[WrittenSequence], tests: Sequence[WrittenSequence] | None
 ) -> dict[PartName, list[WrittenSequence]]:
-    """Parts in which each class (of tags: the first) has its share; who is where follows from the names alone."""
+    """Parts in which each class (of tags: the first) has its share.
+
+    Who is where follows from the names and the places in the file, wherever that lies.
+    """
+    folder = f"{recipe.file.parent}/"
+
+    def drawn(sequence: WrittenSequence) -> bytes:
+        return hashlib.sha256(f"{sequence.name}\0{sequence.place.removeprefix(folder)}".encode()).digest()
+
     groups: dict[str, list[WrittenSequence]] = {}
-    for sequence in sorted(written, key=lambda one: hashlib.sha256(f"{one.name}\0{one.place}".encode()).digest()):
+    for sequence in sorted(written, key=drawn):
         groups.setdefault(sequence.answers[0], []).append(sequence)
     parts: dict[PartName, list[WrittenSequence]] = {"training": [], "validation": [], "test": list(tests or ())}
     fractions: dict[PartName, float] = {

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ostinato.models.data.frame_lists import file_of, listed_rows, position_of
 from ostinato.models.data.parts import PARTS, PartName
@@ -242,6 +242,27 @@ def shifted(pixels: Tensor, shifts: Tensor) -> Tensor:
     batch = torch.arange(len(pixels), device=pixels.device)[:, None, None]
     moved = pixels[batch, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
     return moved * (row_inside[:, None, :, None] & column_inside[:, None, None, :])
+
+
+def turned(pixels: Tensor, shifts: Tensor, degrees: Tensor, sizes: Tensor) -> Tensor:
+    """Pictures turned around their middle, resized and moved, by bilinear sampling; 0 where nothing comes in.
+
+    Args:
+        pixels: ``[B, C, H, W]``.
+        shifts: ``[B, 2]``, pixels down and to the right, parts of one too.
+        degrees: ``[B]``, anticlockwise.
+        sizes: ``[B]``, how many times as large a picture becomes.
+    """
+    height, width = pixels.shape[-2:]
+    across, up = torch.cos(torch.deg2rad(degrees)) / sizes, torch.sin(torch.deg2rad(degrees)) / sizes
+    down, right = shifts.unbind(1)
+    # Where each pixel comes from, in the units of torch: the height and the width are 2 each.
+    rows = [
+        torch.stack([across, -up * height / width, -(across * right - up * down) * 2 / width], dim=1),
+        torch.stack([up * width / height, across, -(up * right + across * down) * 2 / height], dim=1),
+    ]
+    places = nn.functional.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
+    return nn.functional.grid_sample(pixels, places, align_corners=False)
 
 
 def _sources(shifts: Tensor, size: int) -> tuple[Tensor, Tensor]:

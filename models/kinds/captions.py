@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ostinato.models.data.lines import EDGE, EDGE_CODE, Lines
 from ostinato.models.data.picture_draft import draft_of_pictures
-from ostinato.models.data.pictures import PictureParts, Pictures, PicturesRecipe, load_pictures, shifted
+from ostinato.models.data.pictures import PictureParts, Pictures, PicturesRecipe, load_pictures, shifted, turned
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError
 from ostinato.models.networks.caption import Captioner, spell
@@ -52,12 +52,18 @@ class CaptionNetworkRecipe(Section):
 
 
 class CaptionTrainingRecipe(TrainingRecipe):
-    """How it is trained; ``max_shift``: by how many pixels at most a picture is moved each time it is learned from."""
+    """How it is trained: what is done to a picture each time it is learned from, drawn anew.
+
+    ``max_shift``: by how many pixels at most it is moved. ``max_turn_degrees``: by how many degrees it is turned.
+    ``max_resize``: by what part of its size it grows or shrinks. Without the last two it is moved by whole pixels.
+    """
 
     max_epochs: Count = 40
     learning_rate: Annotated[float, Field(gt=0, le=1e36)] = 6e-3
     warm_up_epochs: Annotated[float, Field(ge=0)] = 4.0
     max_shift: Annotated[int, Field(ge=0)] = 1
+    max_turn_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    max_resize: Fraction = 0.0
 
 
 class CaptionsRecipe(RunRecipe):
@@ -172,11 +178,9 @@ def fit(network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols:
     training, validation = data.parts["training"], data.parts["validation"]
     pixels = torch.from_numpy(training.pixels).to(device)
     given, wanted = (codes.to(device) for codes in _whole(_spelled(training, recipe, symbols)))
-    shift = min(recipe.training.max_shift, *(side - 1 for side in data.shape[1:]))
 
     def loss(rows: Tensor) -> Tensor:
-        moved = shifted(pixels[rows], torch.randint(-shift, shift + 1, (len(rows), 2)).to(device))
-        return loss_of(network(moved, given[rows]), wanted[rows])
+        return loss_of(network(varied(pixels[rows], recipe.training), given[rows]), wanted[rows])
 
     fitted = fit_rows(
         network,
@@ -189,6 +193,18 @@ def fit(network: Captioner, recipe: CaptionsRecipe, data: PictureParts, symbols:
     )
     network.cpu()
     return fitted
+
+
+def varied(pixels: Tensor, recipe: CaptionTrainingRecipe) -> Tensor:
+    """Pictures ``[B, C, H, W]`` moved, turned and resized at random, as a recipe has it."""
+    device, count = pixels.device, len(pixels)
+    shift = min(recipe.max_shift, *(side - 1 for side in pixels.shape[-2:]))
+    if not recipe.max_turn_degrees and not recipe.max_resize:
+        return shifted(pixels, torch.randint(-shift, shift + 1, (count, 2)).to(device))
+    drawn = 2.0 * torch.rand(count, 4) - 1.0
+    most = torch.tensor([shift, shift, recipe.max_turn_degrees, recipe.max_resize])
+    down, right, degrees, resize = (drawn * most).to(device).unbind(1)
+    return turned(pixels, torch.stack([down, right], dim=1), degrees, 1.0 + resize)
 
 
 @torch.no_grad()

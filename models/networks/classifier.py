@@ -29,7 +29,7 @@ from ostinato.models.networks.layers import Layers, build_layers
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.networks.recurrent import fill_last_seen
 from ostinato.models.networks.step_encoder import StepEncoder, StepFeatures
-from ostinato.models.recipe import Count
+from ostinato.models.recipe import Count, NotNegative
 
 Pooling: TypeAlias = Literal["last", "max", "attention"]
 
@@ -39,10 +39,12 @@ class ClassifierRecipe(LayersRecipe):
 
     ``bidirectional``: whether it reads both ways: better, and answered for whole sequences alone; else it streams.
     ``embedding_size``: numbers that stand for a word.
+    ``noise``: how many standard deviations of noise each amount has added in training, drawn anew each time.
     """
 
     bidirectional: bool = True
     embedding_size: Count = 32
+    noise: NotNegative = 0.0
 
     @model_validator(mode="after")
     def _check_directions(self) -> ClassifierRecipe:
@@ -74,7 +76,7 @@ class StreamClassifier(nn.Module):
 
     def __init__(self, features: StepFeatures, recipe: ClassifierRecipe, num_classes: int) -> None:
         super().__init__()
-        self.encoder = StepEncoder(features, recipe.embedding_size)
+        self.encoder = StepEncoder(features, recipe.embedding_size, recipe.noise)
         self.layers: Layers = build_layers(recipe, self.encoder.encoded_size, self.encoder.amount_names)
         self.dropout = nn.Dropout(recipe.dropout)
         self.head = nn.Linear(self.layers.output_size, num_classes)
@@ -109,7 +111,7 @@ class WholeClassifier(nn.Module):
     ) -> None:
         super().__init__()
         assert recipe.cell in ("lstm", "gru"), "checked by the recipe"
-        self.encoder = StepEncoder(features, recipe.embedding_size)
+        self.encoder = StepEncoder(features, recipe.embedding_size, recipe.noise)
         self.layers = RecurrentEncoder(
             recipe.cell,
             self.encoder.encoded_size,

@@ -44,6 +44,11 @@ class StepEncoder(nn.Module):
     An amount that is missing is the last that was seen, its mean before any was; a word that is missing, or that the
     training did not meet, is the unknown word, which training learns by taking each word for it now and then.
 
+    Args:
+        embedding_size: numbers that stand for a word.
+        noise: how many standard deviations of normal noise each amount has added in training (Bishop, 1995, "Training
+            with Noise is Equivalent to Tikhonov Regularization").
+
     Attributes:
         encoded_size: E.
     """
@@ -54,8 +59,9 @@ class StepEncoder(nn.Module):
     # How probably a word is taken for the unknown one in training.
     word_dropout = 0.05
 
-    def __init__(self, features: StepFeatures, embedding_size: int) -> None:
+    def __init__(self, features: StepFeatures, embedding_size: int, noise: float = 0.0) -> None:
         super().__init__()
+        self.noise = noise
         self.amounts = [place for place, num_words in enumerate(features.num_words) if not num_words]
         self.amount_names = [features.names[place] for place in self.amounts]
         self.words = [place for place, num_words in enumerate(features.num_words) if num_words]
@@ -79,6 +85,8 @@ class StepEncoder(nn.Module):
         parts = []
         if self.amounts:
             amounts = ((filled[..., self.amounts] - self.mean) / self.std).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+            if self.training and self.noise:
+                amounts = amounts + self.noise * torch.randn_like(amounts)
             parts += [amounts, seen[..., self.amounts].to(filled.dtype)]
         for place, num_words, table in zip(self.words, self.num_words, self.embeddings, strict=True):
             parts.append(table(self._codes(filled[..., place], seen[..., place], num_words - 1)))

@@ -164,6 +164,18 @@ def fit_rows(
     return fit_epochs(network, recipe, begin_epoch, validate, job, label)
 
 
+def computed(losses: Iterator[Tensor], recipe: TrainingRecipe) -> Iterator[Tensor]:
+    """Each loss as the recipe's precision has it, and as float32 itself; what learns from it is float32."""
+    reduced = recipe.precision != "float32"
+    kind = torch.device(recipe.device).type
+    while True:
+        with torch.autocast(kind, getattr(torch, recipe.precision), enabled=reduced):
+            loss = next(losses, None)
+        if loss is None:
+            return
+        yield loss.float()
+
+
 @dataclass
 class _Course:
     """A training under way: what has been learned, and what came of each epoch."""
@@ -210,7 +222,7 @@ class _Course:
         self.network.train()
         torch.manual_seed((self.recipe.seed * _EPOCHS + number) % 2**63)
         epoch = begin_epoch(number)
-        for loss in epoch.losses:
+        for loss in computed(epoch.losses, self.recipe):
             self._train_batch(loss, number, epoch.num_batches)
             if time.perf_counter() - shown > REPORT_SECONDS:
                 shown = time.perf_counter()

@@ -75,5 +75,5 @@ def fit_pairs(
 def loss_of(scores: Tensor, target_out: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy in nats over the true steps of ``scores [B, T, V]`` and ``target_out [B, T]``."""
     return nn.functional.cross_entropy(
-        scores.flatten(0, 1), target_out.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+        scores.float().flatten(0, 1), target_out.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
     )

@@ -24,9 +24,10 @@ _SCORED_STREAMS = 64
 # A stream that is scored has at least so many symbols: its first ones are predicted from next to nothing.
 _SCORED_STEPS = 1000
 _WINDOW = 250
-# Into how many parts of like length a batch is cut: nearly half of it would be padding otherwise. In batches that are
-# of one length as a whole all lines end at once, and the gradient of the ends would pull one way.
-_PARTS_OF_BATCH = 2
+# A batch is cut into two parts of like length, or into parts of so many lines: nearly half of it would be padding
+# otherwise. In batches that are of one length as a whole all lines end at once, and the gradient of the ends would pull
+# one way.
+_LINES_OF_PART = 64
 
 
 class TextTraining(TrainingRecipe):
@@ -60,7 +61,7 @@ def fit(network: LanguageModel, text: Text, recipe: TextTraining, job: Job) -> F
 
 def _fit_lines(network: LanguageModel, text: Text, recipe: TextTraining, validate: Validate, job: Job) -> Fitted:
     lines = Lines.of(text.parts["training"], text.symbols.unknown)
-    part_size = math.ceil(recipe.batch_size / _PARTS_OF_BATCH)
+    part_size = math.ceil(recipe.batch_size / max(2, recipe.batch_size // _LINES_OF_PART))
 
     def loss(rows: Tensor) -> Tensor:
         total = torch.zeros((), device=recipe.device)
@@ -152,7 +153,7 @@ def _surprise(
     device = next(network.parameters()).device
     scores, *after = network(given.to(device), *states)
     total = nn.functional.cross_entropy(
-        scores.flatten(0, 1), wanted.to(device).flatten(), ignore_index=IGNORED, reduction="sum"
+        scores.float().flatten(0, 1), wanted.to(device).flatten(), ignore_index=IGNORED, reduction="sum"
     )
     return total, tuple(after)
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ostinato.models.data.picture_draft import draft_of_pictures
-from ostinato.models.data.pictures import PicturesRecipe, load_pictures, shifted
+from ostinato.models.data.pictures import PicturesRecipe, load_pictures, shifted, turned
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.kinds.captions import CaptionsRecipe
 from ostinato.models.kinds.registry import write_draft
@@ -123,6 +123,21 @@ def test_pictures_are_moved_each_its_own_way_and_nothing_comes_in() -> None:
     assert moved[0].nonzero().tolist() == [[1, 1, 5]]
     assert moved[1].nonzero().tolist() == [[1, 0, 7]]
     assert moved[2].sum() == 0
+
+
+def test_pictures_are_turned_anticlockwise_resized_around_their_middle_and_then_moved() -> None:
+    pixels = torch.zeros(4, 1, 4, 8)
+    # Half a pixel up from the middle and half a pixel to the right of it.
+    pixels[:, 0, 1, 4] = 5.0
+    moved = turned(
+        pixels,
+        torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, -2.0], [1.0, -2.0]]),
+        torch.tensor([90.0, -90.0, 0.0, 0.0]),
+        torch.tensor([1.0, 1.0, 1.0, 3.0]),
+    ).round(decimals=4)
+    assert [one.nonzero().tolist() for one in moved[:3]] == [[[0, 1, 3]], [[0, 2, 4]], [[0, 2, 2]]]
+    # Three times as large: one and a half up and to the right, moved 1 down and 2 to the left.
+    assert moved[3, 0, 1].tolist() == pytest.approx([0.0, 5 / 3, 10 / 3, 5.0, 10 / 3, 5 / 3, 0.0, 0.0], abs=1e-3)
 
 
 def test_a_list_without_a_header_loses_no_picture_and_a_draft_of_it_trains(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from ostinato.models.errors import DataError, RecipeError
-from ostinato.models.kinds.captions import CaptionsRecipe, load_run
+from ostinato.models.kinds.captions import CaptionsRecipe, CaptionTrainingRecipe, load_run, varied
 from tests.training import train_run
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
@@ -15,7 +16,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
-    (tmp_path / "captions.toml").write_text(text.replace("max_epochs = 60", "max_epochs = 8"), encoding="utf-8")
+    (tmp_path / "captions.toml").write_text(text.replace("max_epochs = 120", "max_epochs = 8").replace("members = 5", "members = 1"), encoding="utf-8")
     return tmp_path / "captions.toml"
 
 
@@ -43,6 +44,22 @@ def test_a_little_training_lowers_the_loss_is_repeatable_and_loads_as_it_was_tra
     run = load_run(directory)
     assert run.content == content
     assert set("zeroneight") < set(content["vocabularies"]["target"]["symbols"])
+
+
+def test_a_picture_is_varied_as_the_recipe_has_it_each_anew() -> None:
+    pixels = torch.zeros(200, 1, 8, 8)
+    pixels[:, 0, 3:5, 3:5] = 16.0
+    torch.manual_seed(1)
+    still = CaptionTrainingRecipe(max_shift=0)
+    assert torch.equal(varied(pixels, still), pixels)
+    moved = varied(pixels, CaptionTrainingRecipe(max_shift=1))
+    assert set(moved.flatten().tolist()) == {0.0, 16.0}
+    assert len(set(map(tuple, moved.flatten(1).tolist()))) == 9
+    # Of a square around the middle, turned by up to a right angle and made up to half as large again, or half as large.
+    turned = varied(pixels, CaptionTrainingRecipe(max_shift=0, max_turn_degrees=90.0, max_resize=0.5))
+    assert len(set(map(tuple, turned.flatten(1).tolist()))) == 200
+    ink = turned.flatten(1).sum(dim=1) / 64.0
+    assert 0.1 < ink.min() < 0.5 < 1.8 < ink.max() < 2.5
 
 
 def test_a_wrong_recipe_is_refused_with_its_key(recipe: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_loss_that_is_no_number_is_reported_with_what_to_change(recipe: Path, 
         train_run(recipe, tmp_path / "run", None, no_report)
 
 
-@pytest.mark.parametrize("name", ["g2p", "g2p_quick", "g2p_fixed"])
+@pytest.mark.parametrize("name", ["g2p", "g2p_one", "g2p_quick", "g2p_fixed"])
 def test_the_examples_are_valid_and_their_data_lies_beside_them(name: str) -> None:
     recipe = PairsRecipe.read(EXAMPLES / f"{name}.toml")
     assert recipe.data.file == EXAMPLES / "cmudict.dict.xz"

@@ -31,6 +31,30 @@ def test_each_row_comes_once_an_epoch_whoever_shares_its_batch() -> None:
     assert first != second
 
 
+def test_losses_are_computed_in_the_precision_of_the_recipe_and_learned_from_in_float32() -> None:
+    found: dict[str, tuple[torch.dtype, torch.dtype, torch.dtype]] = {}
+    for precision in ("float32", "bfloat16"):
+        network = nn.Linear(3, 1)
+        in_training: list[torch.dtype] = []
+
+        def loss(rows: Tensor, network: nn.Linear = network, seen: list[torch.dtype] = in_training) -> Tensor:
+            answers: Tensor = network(torch.ones(len(rows), 3))
+            seen.append(answers.dtype)
+            return answers.square().mean()
+
+        def validate(network: nn.Linear = network) -> float:
+            answers: Tensor = network(torch.ones(1, 3))
+            assert answers.dtype == torch.float32
+            return 1.0
+
+        recipe = TrainingRecipe.model_validate({"batch_size": 2, "max_epochs": 2, "precision": precision})
+        fit_rows(network, 4, recipe, loss, validate, NOBODY, "error")
+        assert network.weight.grad is not None
+        found[precision] = (in_training[-1], network.weight.dtype, network.weight.grad.dtype)
+    assert found["float32"] == (torch.float32, torch.float32, torch.float32)
+    assert found["bfloat16"] == (torch.bfloat16, torch.float32, torch.float32)
+
+
 def test_the_weights_of_the_epoch_with_the_least_error_stay() -> None:
     network = nn.Linear(1, 1, bias=False)
     errors, after = iter([0.5, 0.2, 0.3]), []
