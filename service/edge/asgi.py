@@ -305,6 +305,16 @@ class Edge:
         return response if terms is None else await terms.apply(response)
 
 
+def _make_line(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a body of BentoML's is given a line feed at its end, as ours have; its length then counts that."""
+    given = dict(headers)
+    if not given.get(b"content-type", b"").startswith((b"application/json", b"text/plain")):
+        return False
+    if (length := given.get(b"content-length", b"")).isdigit():
+        headers[headers.index((b"content-length", length))] = b"content-length", b"%d" % (int(length) + 1)
+    return True
+
+
 def _joined(name: bytes, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The values of all headers of a name."""
     return ",".join(value.decode("latin-1") for each, value in headers if each == name)

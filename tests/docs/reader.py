@@ -101,7 +101,7 @@ class Reader:
             if not block.is_run:
                 continue
             if named := _FILE_NAME.match(block.text):
-                (self._folder / named[1]).write_text(block.text, encoding="utf-8")
+                (self._folder / named[1]).write_text(self._ports.into(block.text), encoding="utf-8")
                 continue
             is_output = after is not None and after.language == "text" and after.follows_directly
             printed = after.text if after is not None and is_output else ""

@@ -13,6 +13,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "deploy/**/*.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
+    if not path.name.startswith("reference_")  # made of docstrings, which are not all read through yet
 )
 NEWEST = "CHANGELOG.md, its newest section"
 

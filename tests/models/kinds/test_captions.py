@@ -16,7 +16,9 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
-    (tmp_path / "captions.toml").write_text(text.replace("max_epochs = 120", "max_epochs = 8").replace("members = 5", "members = 1"), encoding="utf-8")
+    (tmp_path / "captions.toml").write_text(
+        text.replace("max_epochs = 120", "max_epochs = 8").replace("members = 5", "members = 1"), encoding="utf-8"
+    )
     return tmp_path / "captions.toml"
 
 
