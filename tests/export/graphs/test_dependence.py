@@ -51,7 +51,7 @@ DEPENDENT = {
         f"""{AXIS} pads = Constant <value_ints = [0, 0, 0, 0, 1, 0]> () wide = Pad (x, pads)
         all = Constant <value_ints = [99999]> () y = Slice (wide, one, all, one)""",
         "wide",
-        "otherwise",
+        "differently",
     ),
     "the largest of all steps, of each row folded with a feature": (
         """turned = Transpose <perm = [0, 2, 1]> (x) flat_shape = Constant <value_ints = [-1, 1]> ()

@@ -243,7 +243,7 @@ class BesideOthers(Writer):
 
 
 def test_a_network_whose_rows_depend_on_each_other_is_told_so() -> None:
-    message = "the network: the rows of a batch depend on each other: beside . other sources, scores changes by"
+    message = "the network: the rows of a batch depend on each other: next to . other sources, scores changes by"
     with pytest.raises(ExportError, match=message):
         prove(PuppetGraphs(inspect(BesideOthers())))
 
