@@ -11,8 +11,9 @@ import torch
 from ostinato.models.data.text import Text
 from ostinato.models.networks.language_model import LanguageModel
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.rivals.texts import Perplexities, best_ngram, ngram_texts
+from ostinato.models.rivals.texts import Perplexities, best_ngram
 from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.ngram import ngram_texts
 from ostinato.models.training.text import continue_text, perplexity
 
 _WRITTEN_STEPS = 120

@@ -10,9 +10,9 @@ from ostinato.models.data.text import load_text
 from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.kinds.text import TextRecipe, load_run
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
-from ostinato.models.rivals.ngram import NGram
-from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER, as_characters
+from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER
 from ostinato.models.scores.text import score
+from ostinato.models.training.ngram import NGram, as_characters
 from ostinato.models.training.text import perplexity
 from tests.training import train_run
 
