@@ -33,8 +33,8 @@ from ostinato.models.training.text import perplexity, scored_windows, surprise
 _WEIGHTS = tuple(place / 20 for place in range(21))
 # 6 bytes each.
 _MOST_ENTRIES = 4_000_000
-# So many free places are tried for a context before it is put behind all others.
-_TRIED_PLACES = 100
+# After so many free places that a row does not fit, others of its length begin further on.
+_MANY_TRIES = 50
 
 
 def with_ngram(
@@ -183,17 +183,19 @@ def _units(cost: float) -> int:
 def packed(rows: Sequence[Sequence[int]], num_codes: int) -> tuple[list[int], int]:
     """Where rows of codes begin that lie within each other, no two at one place, and how many entries all have.
 
-    The longest are placed first, each at the first place where its entries are free, or behind all.
+    The longest are placed first, each at the first place where its entries are free; rows of one length are not tried
+    again where many of them found none.
     """
     # At the end there is always room for one more row.
-    taken, used, first_free = bytearray(2 * num_codes), set(), 0
-    offsets = [0] * len(rows)
+    taken, used = bytearray(2 * num_codes), set()
+    offsets, begin_of = [0] * len(rows), Counter[int]()
     for number in sorted(range(len(rows)), key=lambda number: -len(rows[number])):
         row, tries, end = rows[number], 0, len(taken) - num_codes
-        place = first_free = min(taken.find(0, first_free), end)
+        begin = place = min(taken.find(0, begin_of[len(row)]), end)
         while (offset := place - row[0]) < 0 or offset in used or any(taken[offset + code] for code in row):
-            tries += 1
-            place = min(taken.find(0, place + 1), end) if tries < _TRIED_PLACES else end
+            place, tries = min(taken.find(0, place + 1), end), tries + 1
+        if tries > _MANY_TRIES:
+            begin_of[len(row)] = (begin + place) // 2
         taken.extend(bytes(max(0, offset + 2 * num_codes - len(taken))))
         for code in row:
             taken[offset + code] = 1

@@ -113,7 +113,7 @@ def stream_windows(codes: Tensor, num_streams: int, window: int) -> Iterator[tup
 
 
 @torch.no_grad()
-def perplexity(network: LanguageModel, texts: Sequence[Sequence[int]], text: Text) -> float:
+def perplexity(network: nn.Module, texts: Sequence[Sequence[int]], text: Text) -> float:
     """``exp`` of the mean of ``-log p`` over all symbols of some texts, the end of each text among them.
 
     Symbols that are unknown count for nothing.

@@ -43,7 +43,7 @@ def test_rows_and_pieces_of_a_sequence_are_answered_as_each_row_whole() -> None:
     second, context = made(codes[:, 4:], context)
     assert torch.equal(torch.cat([first, second], dim=1), whole)
     assert torch.equal(context, last)
-    alone = torch.cat([made(row, *made.initial_state(1))[0] for row in codes.split(1)])
+    alone = torch.cat([made(row, *made.initial_state(1))[0] for row in torch.split(codes, 1)])
     assert torch.equal(alone, whole)
 
 
