@@ -35,7 +35,7 @@ _MAX_LINE_SYMBOLS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Context:
+class NGramContext:
     """What is known of the symbols after a context.
 
     ``followers``: the probability of each symbol that came after it. ``rest``: that of any other is so much of what it
@@ -79,11 +79,11 @@ class NGram:
         """Of ``symbol`` (``EDGE``: the end of the text) after ``context``, all that came before it in the text."""
         return self._probability(symbol, self.EDGE + context)
 
-    def contexts(self) -> dict[str, Context]:
+    def contexts(self) -> dict[str, NGramContext]:
         """All contexts that occur, the empty one first, then by their lengths; all symbols follow the empty one."""
         occurrences = self._occurrences()
         shares = {chr(code): 1.0 / self._num_symbols for code in range(self._num_symbols)}
-        found: dict[str, Context] = {}
+        found: dict[str, NGramContext] = {}
         for length, (contexts, discounts) in enumerate(zip(self._counts, self._discounts, strict=True)):
             for context, counts in sorted(contexts.items()):
                 shorter = found[context[1:]].followers if length else shares
@@ -92,7 +92,7 @@ class NGram:
                     symbol: (_own(counts[symbol], discounts) + taken * shorter[symbol]) / total
                     for symbol in (counts if length else shares)
                 }
-                found[context] = Context(probabilities, taken / total, occurrences[context])
+                found[context] = NGramContext(probabilities, taken / total, occurrences[context])
         return found
 
     def perplexity(self, words: Iterable[str], unknown: str = "") -> float:

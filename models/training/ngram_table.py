@@ -27,7 +27,7 @@ from ostinato.models.networks.ngram_table import (
 )
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
-from ostinato.models.training.ngram import Context, NGram, ngram_texts
+from ostinato.models.training.ngram import NGram, NGramContext, ngram_texts
 from ostinato.models.training.text import perplexity, scored_windows, surprise
 
 _WEIGHTS = tuple(place / 20 for place in range(21))
@@ -65,7 +65,7 @@ def learned_table(text: Text, recipe: NGramRecipe) -> NGramTable:
     return _filled(rows, num_codes, text.symbols.unknown)
 
 
-def kept_contexts(contexts: Mapping[str, Context], most: int) -> dict[str, Context]:
+def kept_contexts(contexts: Mapping[str, NGramContext], most: int) -> dict[str, NGramContext]:
     """Those of most worth, the empty one first, shorter ones before longer ones.
 
     Args:
@@ -79,7 +79,7 @@ def kept_contexts(contexts: Mapping[str, Context], most: int) -> dict[str, Conte
     return {name: contexts[name] for name in sorted(best, key=lambda name: (len(name), name))}
 
 
-def _worth(name: str, contexts: Mapping[str, Context]) -> float:
+def _worth(name: str, contexts: Mapping[str, NGramContext]) -> float:
     if not name:
         return math.inf
     context, shorter = contexts[name], contexts[name[1:]].followers
@@ -101,7 +101,7 @@ class _Row:
     penalty: float
 
 
-def _rows(kept: Mapping[str, Context], num_codes: int, longest: int) -> Iterator[_Row]:
+def _rows(kept: Mapping[str, NGramContext], num_codes: int, longest: int) -> Iterator[_Row]:
     """The rows of contexts, in their order.
 
     Raises:
@@ -124,7 +124,7 @@ def _rows(kept: Mapping[str, Context], num_codes: int, longest: int) -> Iterator
         yield _Row(costs, after, numbers[base], _rests(kept, name, base))
 
 
-def _told_by(kept: Mapping[str, Context], num_codes: int) -> dict[str, str | None]:
+def _told_by(kept: Mapping[str, NGramContext], num_codes: int) -> dict[str, str | None]:
     num_longer = Counter(name[start:] for name in kept for start in range(1, len(name) + 1))
     told: dict[str, str | None] = {}
     for name, context in kept.items():
@@ -136,7 +136,7 @@ def _told_by(kept: Mapping[str, Context], num_codes: int) -> dict[str, str | Non
     return told
 
 
-def _cost(kept: Mapping[str, Context], name: str, symbol: str) -> float:
+def _cost(kept: Mapping[str, NGramContext], name: str, symbol: str) -> float:
     """``-log p`` of a symbol."""
     end = name
     while symbol not in kept[end].followers:
@@ -144,7 +144,7 @@ def _cost(kept: Mapping[str, Context], name: str, symbol: str) -> float:
     return _rests(kept, name, end) + _surprise_of(kept[end].followers[symbol])
 
 
-def _rests(kept: Mapping[str, Context], name: str, end: str) -> float:
+def _rests(kept: Mapping[str, NGramContext], name: str, end: str) -> float:
     """What a symbol costs in addition that follows neither ``name`` nor any context down to ``end``."""
     return sum(_surprise_of(kept[name[start:]].rest) for start in range(len(name) - len(end)))
 
@@ -153,7 +153,7 @@ def _surprise_of(probability: float) -> float:
     return -math.log(probability) if probability > 0.0 else math.inf
 
 
-def _longest_kept(kept: Mapping[str, Context], name: str) -> str:
+def _longest_kept(kept: Mapping[str, NGramContext], name: str) -> str:
     while name not in kept:
         name = name[1:]
     return name

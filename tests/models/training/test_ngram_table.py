@@ -15,7 +15,7 @@ from ostinato.models.networks.ngram_table import UNITS_PER_NAT, NGramRecipe
 from ostinato.models.training import ngram_table
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
-from ostinato.models.training.ngram import Context, NGram, as_characters, ngram_texts
+from ostinato.models.training.ngram import NGram, NGramContext, as_characters, ngram_texts
 from ostinato.models.training.ngram_table import kept_contexts, learned_table, packed, with_ngram
 from ostinato.models.training.text import perplexity
 
@@ -87,10 +87,10 @@ def test_where_contexts_are_left_out_the_longest_that_is_kept_answers(words: Tex
 
 def test_a_context_is_worth_what_it_changes_as_often_as_it_occurs() -> None:
     contexts = {
-        "": Context({"a": 0.5, "b": 0.5}, 0.5, 100),
-        "a": Context({"a": 0.9}, 0.2, 2),
-        "b": Context({"b": 0.6}, 0.8, 50),
-        "aa": Context({"a": 0.99}, 0.1, 1),
+        "": NGramContext({"a": 0.5, "b": 0.5}, 0.5, 100),
+        "a": NGramContext({"a": 0.9}, 0.2, 2),
+        "b": NGramContext({"b": 0.6}, 0.8, 50),
+        "aa": NGramContext({"a": 0.99}, 0.1, 1),
     }
     # a: 2 (.9 ln 1.8 + .1 ln .2) = 0.74; b: 50 (.6 ln 1.2 + .4 ln .8) = 1.00; aa: .99 ln 1.1 + .01 ln .1 = 0.07.
     assert list(kept_contexts(contexts, 2)) == ["", "b"]
