@@ -32,7 +32,7 @@ from ostinato.models.networks.recurrent import Forecaster, build_forecaster
 from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores import forecaster as scores
 from ostinato.models.scores.forecast_report import forecast_sections
-from ostinato.models.training.boosting import check_library, with_trees
+from ostinato.models.training.boosting import check_library, check_rows, with_trees
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.folds import rolling_origins
 from ostinato.models.training.forecasting import answers_of, fit, origins_of
@@ -76,6 +76,8 @@ def train(recipe: Recipe, job: Job) -> Trained:
     tell_notes(dataset, job.tell)
     check_target(dataset)
     check_series(dataset, recipe)
+    if recipe.trees is not None:
+        check_rows(recipe, dataset)
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     if recipe.training.horizon_steps > 1:
@@ -195,7 +197,8 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
     network = joined(members)
     if recipe.trees is not None:
         told = content["trees"]
-        trees = TreeForecaster(features, Forecasts.of(recipe), recipe.trees.lags, told["num_trees"], told["depth"])
+        sizes = recipe.trees.lags, told["num_trees"], told["depth"]
+        trees = TreeForecaster(features, Forecasts.of(recipe), *sizes, recipe.data.cycles)
         network = cast(AnyForecaster, BoostedForecaster(network, trees))
     return ForecasterRun(network, features, recipe, content)
 
