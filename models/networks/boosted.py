@@ -16,6 +16,7 @@ order, and so alone and in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -137,9 +138,15 @@ class BoostedForecaster(Ensemble):
 
     def __init__(self, network: nn.Module, trees: TreeForecaster) -> None:
         super().__init__([network, trees])
-        self.forecasts, self.num_targets, self.num_trees = trees.forecasts, len(trees.places), trees.trees.num_trees
+        self.forecasts, self.num_targets = trees.forecasts, len(trees.places)
         self.state_names = (*network.state_names, *trees.state_names)  # type: ignore[misc]
         self.register_buffer("weight", torch.full((trees.forecasts.num_steps, self.num_targets, 1), 0.5))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Of the trees: what a run keeps to build them again."""
+        trees = cast(TreeForecaster, self.members[1]).trees
+        return {"num_trees": trees.num_trees, "depth": trees.depth}
 
     def initial_state(self, batch_size: int) -> States:
         """The network's, and the past that the trees read."""
