@@ -85,8 +85,9 @@ def train(recipe: Recipe, job: Job) -> Trained:
 
     network, fitted = _trained(recipe, dataset, job)
     of_the_kind = {"features": asdict(Features.of(dataset)), "categories": dataset.categories}
-    if isinstance(network, BoostedForecaster):
-        of_the_kind["trees"] = network.sizes
+    whole: object = network
+    if isinstance(whole, BoostedForecaster):
+        of_the_kind["trees"] = whole.sizes
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),

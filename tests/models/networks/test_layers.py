@@ -102,7 +102,7 @@ def test_steps_that_are_all_zeros_leave_every_gradient_finite(name: str) -> None
     """As padding is, and a first step whose readings are missing: their means, and a mask of zeros."""
     layers = layers_of(RECIPES[name]).train()
     y, *_ = run(layers, torch.cat([torch.zeros(2, 3, 3), torch.randn(2, 4, 3)], dim=1))
-    y.square().sum().backward()
+    y.square().sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad.isfinite().all() for weight in layers.parameters() if weight.grad is not None)
 
 
@@ -116,7 +116,7 @@ def test_every_cell_learns_in_bfloat16_much_as_in_float32(name: str) -> None:
         second, *_ = layers(x[:, 4:], *(state.detach() for state in states))
         both = torch.cat([first, second], dim=1).float()
     assert (both - true).abs().max() < 0.05 * true.abs().max()
-    both.square().sum().backward()
+    both.square().sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad.isfinite().all() for weight in layers.parameters() if weight.grad is not None)
 
 
