@@ -30,7 +30,7 @@ _LEAST_PROMPT, _LEAST_OUTPUT = 64, 128
 class TextRecipe(RunRecipe):
     """A model that continues a text.
 
-    ``ngram``: None = the network answers alone.
+    ``ngram``: an n-gram model next to the network, see below; None = there is none.
     """
 
     kind: Literal["text"]

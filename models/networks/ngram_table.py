@@ -32,8 +32,8 @@ MOST_UNITS = 255
 class NGramRecipe(Section):
     """An n-gram model, whose log-probabilities are averaged with the network's, by a weight of the validation part.
 
-    ``order``: n: a symbol is predicted from the n - 1 before it.
-    ``max_contexts``: how many contexts are kept: those that tell most, as often as they occur.
+    ``order``: symbols of an n-gram, at most: the last of them is predicted from those before it.
+    ``max_contexts``: contexts that are kept, at most: those that change the predictions most.
     """
 
     order: Annotated[int, Field(ge=2, le=10)] = 6
@@ -79,7 +79,7 @@ class NGramTable(nn.Module):
     def forward(self, codes: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """``codes`` int64 ``[B, T]`` to log-probabilities ``[B, T, V]`` of what comes after each, and the last context.
 
-        They add up to one but for what rounding makes of them.
+        They add up to one, apart from rounding.
         """
         after = []
         for code in codes.unbind(1):
