@@ -103,7 +103,7 @@ long: setup tools ## the tests that `make test` leaves out, as they take longer 
 .PHONY: docs
 docs: setup ## build the site of docs/ into build/site, where each warning is an error; servers show it under /docs/
 	@echo "==> sphinx"; rm -rf build/site
-	@$(BIN)/python -m sphinx -b html -E -q -W --keep-going -d build/doctrees docs build/site
+	@$(BIN)/python -m sphinx -b html -E $$([ -t 1 ] || echo -q) -W --keep-going -d build/doctrees docs build/site
 	@$(BIN)/python -m docs.site.archive build/site service/edge/site/site.zip
 
 .PHONY: reference

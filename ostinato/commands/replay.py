@@ -63,7 +63,10 @@ def replay(
         int, typer.Option(min=0, help="Rows ahead of the first that bring the state up, unscored and in few requests.")
     ] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Rows a second in each session; 0 = as fast as it goes.")] = 0.0,
-    horizon: Annotated[int, typer.Option(min=1, help="Steps ahead to forecast and score.")] = 1,
+    horizon: Annotated[
+        int,
+        typer.Option(min=1, help="Steps ahead to forecast and score; a service takes its --max-horizon, 1000."),
+    ] = 1,
     known: KnownNames = "",
     series: SeriesName = "",
     column: RenamedColumns = None,
