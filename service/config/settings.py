@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     keys: Path | None = setting(
         None,
         "File of the keys that every request must show, as 'ostinato keys new' makes it. It is read again when it "
-        "changes. Left out, anyone who reaches the server may use it.",
+        "changes. Left out, anyone who reaches the server may use it: those of this machine, or, with open, all.",
         Topic.ACCESS,
         left_out="no keys",
     )
