@@ -49,8 +49,8 @@ FIRST = "2014-12-03 00:00"
 WARM_UP_ROWS = 336
 AHEAD = 24
 ROWS_PER_SECOND = 80.0
-START_SECONDS = 300.0
-"""Within which the service is ready, and is again after the kill: a busy machine checks three models for minutes."""
+PATIENCE_SECONDS = 300.0
+"""Within which the service answers again after the kill: a busy machine checks three models for minutes."""
 PICTURE = Path("demo.png")
 
 
@@ -121,7 +121,7 @@ def live(console: Console, folder: Path) -> int:
     repository = folder / "repository"
     for version in VERSIONS:
         shutil.copytree(version, repository / version.parent.name / version.name)
-    with ServerProcess(repository, folder / "server.log", settings=settings, start_seconds=START_SECONDS) as server:
+    with ServerProcess(repository, folder / "server.log", settings=settings) as server:
         with console.status("the service checks its models"):
             server.wait_until_ready()
         console.print(f"BentoML and onnxruntime listen on {server.url}, ready")
@@ -134,7 +134,7 @@ async def talk(console: Console, server: ServerProcess) -> None:
     """Everything that needs the running service."""
     stories: list[Story] = []
     rows: list[InputRow] = []
-    async with AsyncClient(server.url, patience_seconds=START_SECONDS) as client:
+    async with AsyncClient(server.url, patience_seconds=PATIENCE_SECONDS) as client:
         console.rule("3  replay: held-out hours, one by one through live sessions")
         for name in MODELS:
             victim = server if name == MODELS[0] else None
