@@ -42,6 +42,7 @@ def build(kind: str, project: Path, output: Path) -> Path:
     Raises:
         RuntimeError: it cannot be built; has what the backend said.
     """
+    output = output.resolve()  # the backend runs in the project's folder
     output.mkdir(parents=True, exist_ok=True)
     code = f"import sys\nfrom setuptools import build_meta\nprint(build_meta.build_{kind}(sys.argv[1]))"
     done = subprocess.run(
