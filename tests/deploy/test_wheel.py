@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from packaging.utils import canonicalize_name
 
+from docs.site.links import repository
 from ostinato.cli import COMMANDS
 from release.distributions import ROOT, build, copy_project, faults_of, unpack
+from release.readme import readme_of_index
 from tests.deploy.test_packaging import pins
 from tests.environments import Environment
 from tests.networks import accumulator
@@ -123,7 +125,8 @@ def test_an_index_shows_the_readme(wheel: Path) -> None:
     (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
     head, _, description = zipfile.ZipFile(wheel).read(name).decode().partition("\n\n")
     assert "Description-Content-Type: text/markdown" in head.splitlines()
-    assert description == (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert description == readme_of_index(readme, repository())
 
 
 def sources_in(project: Path, part: str) -> set[str]:
