@@ -35,7 +35,8 @@ from ostinato.tools.sizing import (
 
 NUM_ATTEMPTS = 4
 NUM_MEASURED = 256
-START_SECONDS = 60.0
+START_SECONDS = 300.0
+"""A large model takes minutes to be checked."""
 
 
 def plan(
@@ -168,7 +169,12 @@ def _measure(
         tempfile.TemporaryDirectory(prefix="ostinato-plan-") as folder,
         console.status("starting a server") as status,
         _store(store, state, Path(folder)) as address,
-        ServerProcess(repository, Path(folder) / "server.log", settings={"state": address, "workers": 1}) as server,
+        ServerProcess(
+            repository,
+            Path(folder) / "server.log",
+            settings={"state": address, "workers": 1},
+            start_seconds=START_SECONDS,
+        ) as server,
     ):
         server.wait_until_ready()
         status.update(f"measuring {NUM_MEASURED} sessions, {seconds:g} s")
