@@ -59,7 +59,11 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
     ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
-    ("docs/bench.md", "$ ostinato bench -m"): "it asks a server of somebody else's",
+    (
+        "docs/bench.md",
+        "$ ostinato bench",
+    ): "its figures are the machine's; tests/ostinato/commands/test_bench.py does it",
+    ("docs/scale.md", "$ ostinato plan"): "it measures; tests/ostinato/commands/test_plan.py runs it",
     ("docs/bench.md", "$ tritonserver"): "it needs a server of somebody else's",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
     ("examples/control_policy/README.md", "$ python -m examples.control_policy.train"): _TRAINS,
