@@ -233,7 +233,7 @@ lock: setup ## resolve requirements/*.lock again from pyproject.toml
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build dist demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build dist service/edge/site/site.zip demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -44,7 +44,8 @@ def backup(
     with late_progress(Console(stderr=True), f"copying {folder}", ""):
         made = back_up(folder, target)
     text = (
-        f"{made.num_records:,} records and {made.num_segments} files of the journal, {made.num_bytes:,} bytes, are in "
+        f"{made.num_records:,} record{'s' * (made.num_records != 1)} and {made.num_segments} "
+        f"file{'s' * (made.num_segments != 1)} of the journal, {made.num_bytes:,} bytes, are in "
         f"{target}"
     )
     Console().print(escape(text), highlight=False, soft_wrap=True)
