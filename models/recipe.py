@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 import torch
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ostinato.models.errors import RecipeError
 
@@ -69,6 +69,9 @@ class TrainingRecipe(Section):
     ``schedule``: how it falls after that: to 0 at ``max_epochs`` along a ``cosine`` (Loshchilov and Hutter, 2017,
     "SGDR") or a line; not at all (``constant``); times ``decay_factor`` every ``decay_epochs`` (``step``), the same
     without stairs (``exponential``), or each time so many epochs brought no better validation error (``plateau``).
+    ``restarts``: after ``max_epochs``, training begins again from its best weights, with a new optimiser and the whole
+    schedule over so many epochs, once for each number ("SGDR" again: warm restarts); patience counts within each.
+    ``restart_rate``: the highest learning rate after a restart; None = ``learning_rate``.
     ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013). ``max_gradient_value``: each
     number of a gradient is cut to this. None = not.
     ``l1``, ``l2``: times the sum of ``|w|`` and of ``w^2`` over all weight matrices, added to the loss, not of biases.
@@ -92,10 +95,19 @@ class TrainingRecipe(Section):
     warm_up_epochs: NotNegative = 0.0
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     decay_epochs: Count = 5
+    restarts: tuple[Count, ...] = ()
+    restart_rate: Annotated[float, Field(gt=0, le=1e36)] | None = None
     max_gradient_norm: Positive | None = 1.0
     max_gradient_value: Positive | None = None
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
+
+    @field_validator("restart_rate")
+    @classmethod
+    def _has_restarts(cls, rate: float | None, info: ValidationInfo) -> float | None:
+        if rate is not None and info.data.get("restarts") == ():
+            raise ValueError("is the learning rate after a restart, and training.restarts has none")
+        return rate
 
     @field_validator("device")
     @classmethod
