@@ -21,10 +21,10 @@ class GenerationTraining(TrainingRecipe):
     """How it is trained.
 
     ``label_smoothing``: what part of the probability all codes share (Szegedy et al., 2016).
-    ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in number
-    ``max_epochs``; 0 is teacher forcing.
-    ``unknown_rate``: how often a symbol of a source is read as the unknown one, where there is such a one, so that the
-    network learns what to make of it.
+    ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in epoch ``max_epochs``, and stays
+    there; 0 is teacher forcing.
+    ``unknown_rate``: how often a symbol of a source is read as the unknown symbol, where there is one, so that the
+    network learns to handle it.
     """
 
     batch_size: Count = 128
