@@ -79,8 +79,8 @@ class TrainingRecipe(Section):
     by.
     ``decay_epochs``: of the schedules ``step``, ``exponential`` and ``plateau``: after how many epochs.
     ``restarts``: after ``max_epochs``, training begins again from its best weights, once for each number of the list,
-    for so many epochs. Each time the optimiser is new and the whole schedule runs ("SGDR": warm restarts). Patience
-    counts within each.
+    for so many epochs, more than ``warm_up_epochs``. Each time the optimiser is new and the whole schedule runs
+    ("SGDR": warm restarts). Patience counts within each.
     ``restart_rate``: the highest learning rate after a restart; None = ``learning_rate``.
     ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013).
     ``max_gradient_value``: each number of a gradient is clipped to this; None = not.
@@ -110,6 +110,17 @@ class TrainingRecipe(Section):
     max_gradient_value: Positive | None = None
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
+
+    @field_validator("restarts")
+    @classmethod
+    def _outlast_warm_ups(cls, restarts: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        warm_up = info.data.get("warm_up_epochs", 0.0)
+        if restarts and min(restarts) <= warm_up:
+            raise ValueError(
+                f"{min(restarts)} is no more than training.warm_up_epochs ({warm_up:g}), so the learning rate would "
+                "only rise"
+            )
+        return restarts
 
     @field_validator("restart_rate")
     @classmethod
