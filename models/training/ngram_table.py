@@ -60,6 +60,9 @@ def learned_table(text: Text, recipe: NGramRecipe) -> NGramTable:
     """
     num_codes = len(text.symbols)
     contexts = NGram(recipe.order, ngram_texts(text), num_codes).contexts()
+    if text.is_running:
+        # A stream begins anywhere in the text, and not as the text does.
+        contexts = {name: context for name, context in contexts.items() if NGram.EDGE not in name}
     kept = kept_contexts(contexts, recipe.max_contexts)
     rows = list(_rows(kept, num_codes, recipe.order - 1))
     return _filled(rows, num_codes, text.symbols.unknown)

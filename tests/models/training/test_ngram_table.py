@@ -128,6 +128,16 @@ def test_a_running_text_is_learned_too_and_what_is_unknown_is_not_written(tmp_pa
     assert perplexity(table, text.parts["test"], text) < 5.0
 
 
+def test_a_stream_of_a_running_text_begins_anywhere_and_not_as_the_text_does(tmp_path: Path) -> None:
+    content = "z" + "".join(random.Random(0).choices("abc", k=2000))
+    text = text_of(tmp_path, content)
+    table = learned_table(text, NGramRecipe(order=3, max_contexts=ALL))
+    answered, context = table(torch.tensor([[EDGE_CODE]]), *table.initial_state(1))
+    assert int(context) == 0
+    (rare,) = text.symbols.encode("z")
+    assert float(answered[0, 0, rare].exp()) < 0.1
+
+
 def test_tables_that_would_be_too_large_are_refused_with_what_to_lower(
     words: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
