@@ -11,11 +11,15 @@ Every tree is a complete one of the depth D: a branch that ends early is followe
 node ``i`` are ``2 i + 1`` and ``2 i + 2``, the second where the number that is looked at is above the threshold. Leaves
 are multiples of one power of two, so small that float32 holds every sum of them: the sum is the same number in any
 order, and so alone and in any batch.
+
+Of each output there are as many trees as it needs. Columns are counted in int16, so that a tree of the depth 5 is 314
+bytes of the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -30,23 +34,32 @@ _CHANGES = (1, 3, 6, 12, 24)
 
 
 class BoostedTrees(nn.Module):
-    """Sums of trees over rows of numbers, ``forward(rows [N, C]) -> [N, O]``.
+    """Sums of trees over rows of numbers, ``forward(rows [N, C]) -> [N, O]``; the trees of an output are neighbours.
 
     Args:
-        num_outputs, num_trees, depth: O; K trees for each of them; D.
+        num_trees: of each of the O outputs.
+        depth: D.
     """
 
     feature: Tensor
     threshold: Tensor
     leaf: Tensor
+    summed: Tensor
 
-    def __init__(self, num_outputs: int, num_trees: int, depth: int) -> None:
+    def __init__(self, num_trees: Sequence[int], depth: int) -> None:
         super().__init__()
-        self.num_outputs, self.num_trees, self.depth = num_outputs, num_trees, depth
-        shape, num_nodes = (num_outputs * num_trees,), 2**depth - 1
-        self.register_buffer("feature", torch.zeros(*shape, num_nodes, dtype=torch.int64))
-        self.register_buffer("threshold", torch.full((*shape, num_nodes), torch.inf))
-        self.register_buffer("leaf", torch.zeros(*shape, num_nodes + 1))
+        self.num_trees, self.depth = tuple(num_trees), depth
+        self.total, num_nodes = sum(num_trees), 2**depth - 1
+        self.register_buffer("feature", torch.zeros(self.total, num_nodes, dtype=torch.int16))
+        self.register_buffer("threshold", torch.full((self.total, num_nodes), torch.inf))
+        self.register_buffer("leaf", torch.zeros(self.total, num_nodes + 1))
+        # The trees of each output, and for what it has fewer than others a place behind the last tree, which is 0.
+        ends = list(accumulate(num_trees))
+        places = [
+            [*range(end - number, end), *[self.total] * (max(num_trees) - number)]
+            for number, end in zip(num_trees, ends, strict=True)
+        ]
+        self.register_buffer("summed", torch.tensor(places), persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         """As above; what stands in rows is finite."""
@@ -57,15 +70,16 @@ class BoostedTrees(nn.Module):
 
     def _sums(self, rows: Tensor) -> Tensor:
         num_nodes = 2**self.depth - 1
-        trees = torch.arange(self.num_outputs * self.num_trees, device=rows.device)
+        trees = torch.arange(self.total, device=rows.device)
         node = torch.zeros_like(trees).expand(rows.shape[0], -1)
         feature, threshold, leaf = self.feature.flatten(), self.threshold.flatten(), self.leaf.flatten()
         for _ in range(self.depth):
             place = node + trees * num_nodes
-            is_above = torch.gather(rows, 1, feature[place]) > threshold[place]
+            is_above = torch.gather(rows, 1, feature[place].to(torch.int64)) > threshold[place]
             node = 2 * node + 1 + is_above.to(torch.int64)
         reached = leaf[node - num_nodes + trees * (num_nodes + 1)]
-        return reached.reshape(-1, self.num_outputs, self.num_trees).sum(dim=-1)
+        padded = torch.cat([reached, torch.zeros_like(reached[:, :1])], dim=-1)
+        return padded[:, self.summed.flatten()].reshape(-1, *self.summed.shape).sum(dim=-1)
 
 
 class TreeForecaster(nn.Module):
@@ -73,19 +87,21 @@ class TreeForecaster(nn.Module):
 
     Args:
         num_lags: L, at least 1.
-        num_trees, depth: see ``BoostedTrees``.
+        num_trees, depth: see ``BoostedTrees``; outputs are in the order of the forecasts' numbers.
     """
 
     state_names = ("past",)
     initial_values: Tensor
 
-    def __init__(self, features: Features, forecasts: Forecasts, num_lags: int, num_trees: int, depth: int) -> None:
+    def __init__(
+        self, features: Features, forecasts: Forecasts, num_lags: int, num_trees: Sequence[int], depth: int
+    ) -> None:
         super().__init__()
         self.forecasts, self.num_lags = forecasts, num_lags
         self.places = [target.place for target in features.targets if target.place is not None]
         self.amounts = [place for place, num in enumerate(features.num_codes) if not num]
         self.register_buffer("initial_values", torch.tensor(features.initial_values()))
-        self.trees = BoostedTrees(forecasts.num_steps * len(self.places) * len(forecasts.parts), num_trees, depth)
+        self.trees = BoostedTrees(num_trees, depth)
 
     def initial_state(self, batch_size: int) -> States:
         """Past ``[B, L, F]`` of sequences that have not begun."""

@@ -67,7 +67,7 @@ def with_trees(
 def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: Dataset, job: Job) -> TreeForecaster:
     plan, first = recipe.trees, recipe.training.seed
     assert plan is not None
-    bare = TreeForecaster(features, forecasts, plan.lags, 1, 1)
+    bare = TreeForecaster(features, forecasts, plan.lags, (1,), 1)
     training, validation = (_Part(dataset, part, bare) for part in ("training", "validation"))
     levels = forecasts.quantiles if forecasts.loss == "pinball" else (0.5,)
     groups: list[list[CompleteTree]] = []
@@ -85,7 +85,7 @@ def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: 
             )
         )
     job.report(len(outputs), len(outputs), "boosted trees")
-    trees = TreeForecaster(features, forecasts, plan.lags, max(map(len, groups)), plan.max_depth)
+    trees = TreeForecaster(features, forecasts, plan.lags, [len(group) for group in groups], plan.max_depth)
     plant(trees.trees, groups)
     return trees
 
