@@ -75,9 +75,12 @@ class AdaptiveForecaster(Ensemble):
     def _due(self, made: Tensor, num_steps: int) -> Tensor:
         """What was forecast of each step, ``[B, T, H, K, 3]``, the latest first."""
         last = self.forecasts.num_steps
-        return torch.stack(
-            [made[:, last - ahead : last - ahead + num_steps, ahead - 1] for ahead in range(1, last + 1)], dim=2
-        )
+        ahead = torch.arange(1, last + 1, device=made.device)
+        steps = torch.arange(num_steps, device=made.device).unsqueeze(-1)
+        # The forecast h steps ahead that was made h steps before, in a row of all steps and steps ahead.
+        places = ((last - ahead + steps) * last + ahead - 1).flatten()
+        due = made.flatten(1, 2).index_select(1, places)
+        return due.reshape(-1, num_steps, last, *made.shape[3:])
 
     def _moved(self, factor: Tensor, value: Tensor, due: Tensor) -> Tensor:
         """The factor ``[B, K]`` after a value ``[B, 1, K]`` of which ``due [B, H, K, 3]`` was forecast."""

@@ -72,14 +72,22 @@ class BoostedTrees(nn.Module):
         num_nodes = 2**self.depth - 1
         trees = torch.arange(self.total, device=rows.device)
         node = torch.zeros_like(trees).expand(rows.shape[0], -1)
-        feature, threshold, leaf = self.feature.flatten(), self.threshold.flatten(), self.leaf.flatten()
         for _ in range(self.depth):
             place = node + trees * num_nodes
-            is_above = torch.gather(rows, 1, feature[place].to(torch.int64)) > threshold[place]
+            is_above = torch.gather(rows, 1, _at(self.feature, place).to(torch.int64)) > _at(self.threshold, place)
             node = 2 * node + 1 + is_above.to(torch.int64)
-        reached = leaf[node - num_nodes + trees * (num_nodes + 1)]
+        reached = _at(self.leaf, node - num_nodes + trees * (num_nodes + 1))
         padded = torch.cat([reached, torch.zeros_like(reached[:, :1])], dim=-1)
-        return padded[:, self.summed.flatten()].reshape(-1, *self.summed.shape).sum(dim=-1)
+        summed = self.summed.flatten().expand(rows.shape[0], -1)
+        return padded.gather(1, summed).reshape(-1, *self.summed.shape).sum(dim=-1)
+
+
+def _at(table: Tensor, places: Tensor) -> Tensor:
+    """The numbers of a table at places ``[N, K]``, counted through its rows.
+
+    By ``gather``: onnxruntime's ``GatherElements`` takes a tenth of the time of its ``Gather`` and ``GatherND``.
+    """
+    return table.flatten().gather(0, places.flatten()).reshape(places.shape)
 
 
 class TreeForecaster(nn.Module):
@@ -119,13 +127,17 @@ class TreeForecaster(nn.Module):
         filled, _ = fill_last_seen(x, past[:, -1])
         steps = torch.cat([past, filled], dim=1)
 
-        def before(lag: int, places: Sequence[int]) -> Tensor:
-            start = self.num_lags - lag
-            return steps[:, start : start + x.shape[1], places]
+        now = torch.arange(x.shape[1], device=x.device).unsqueeze(-1) + self.num_lags
 
-        lags = [before(lag, self.places) for lag in range(self.num_lags + 1)]
-        changes = [filled[..., self.amounts] - before(lag, self.amounts) for lag in _CHANGES if lag <= self.num_lags]
-        return torch.cat([*lags, *(lags[0] - lag for lag in lags[1:]), filled, *changes], dim=-1), steps
+        def before(lags: Sequence[int], places: Sequence[int]) -> Tensor:
+            ago = (now - torch.tensor(lags, device=x.device)).flatten()
+            return steps[:, :, places].index_select(1, ago).reshape(-1, x.shape[1], len(lags), len(places))
+
+        lags = before(range(self.num_lags + 1), self.places)
+        known = [lag for lag in _CHANGES if lag <= self.num_lags]
+        changes = filled[..., self.amounts].unsqueeze(2) - before(known, self.amounts)
+        parts = [lags, lags[:, :, :1] - lags[:, :, 1:], filled.unsqueeze(2), changes]
+        return torch.cat([part.flatten(2) for part in parts], dim=-1), steps
 
 
 class BoostedForecaster(Ensemble):
