@@ -12,7 +12,7 @@ EXAMPLES := lstm gru
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # The pages that the console serves are in the wheel, where there is a target that makes them.
 DOCS = $(if $(shell grep -s '^docs:' Makefile),docs)
-# The calibrated version that `make demo-stream` serves: its sessions tell anomalies.
+# The calibrated version that `make demo-stream` serves: its sessions report anomalies.
 STREAM := runs/stream-repository/beijing-lstm/1
 # The first interpreter that runs and is new enough; `make PYTHON=...` names another.
 PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
@@ -21,13 +21,13 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 PYTEST ?=
 # Processes that run tests. Many tests wait for a server, so two for each of two cores keep these busy.
 WORKERS ?= 4
-# Bytecode is kept, whatever the caller's habit: each of these processes would compile all tests anew.
+# Bytecode is kept, whatever the caller's habit: each of these processes would compile all tests again.
 RUN_TESTS = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST)
 # Passed on to the benchmark in place of --docs: make bench BENCH="--only 1,3 --rounds 5"
 BENCH ?=
 # Passed on to the faults: make faults FAULTS="--only kill-service --seed 7"
 FAULTS ?=
-# Passed on to who builds the image: make image IMAGE="--build-arg PYTHON=registry.example.com/python:3.11-slim"
+# Passed on to the program that builds the image: make image IMAGE="--build-arg PYTHON=registry.example.com/python:3.11-slim"
 IMAGE ?=
 # Passed on to the kills and the measurement of connectors: make connect-faults CONNECT="--seed 7 --runs 1"
 CONNECT ?=
@@ -66,11 +66,11 @@ demo: models ## train, export and serve the examples, replay held-out hours thro
 	@$(BIN)/python -m examples.demo
 
 .PHONY: demo-stream
-demo-stream: $(STREAM)/model.json ## sensors over MQTT, `ostinato connect`, webhooks and two kills, judged to the bit; needs mosquitto
+demo-stream: $(STREAM)/model.json ## run sensors over MQTT, `ostinato connect`, webhooks and two kills, and compare each answer to the bit; needs mosquitto
 	@$(BIN)/python -m examples.demo_stream
 
 .PHONY: serve
-serve: models ## start the service on the trained examples and leave it running; sessions are in state/
+serve: models ## serve the trained examples until Ctrl-C; their sessions are in state/
 	@$(BIN)/ostinato serve --repository repository --state lmdb://state
 
 .PHONY: notebook
@@ -78,44 +78,44 @@ notebook: setup ## run examples/notebook from its CSV to a live forecast, and wr
 	@$(BIN)/jupytext --quiet --to ipynb --execute examples/notebook/live_forecast.py
 
 .PHONY: models
-models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## fill repository/ with the trained examples; only what is missing or older than its sources
+models: $(EXAMPLES:%=repository/beijing-%/1/model.json) ## train and export the examples into repository/, if they are missing or older than their sources
 
 ##@ For developers
 
 .PHONY: setup
-setup: $(READY) ## make .venv with the pinned dependencies and this project in it
+setup: $(READY) ## create .venv with the pinned dependencies and this project
 
 .PHONY: test
-test: setup tools ## all tests but the long ones (make test PYTEST="-k name" for some)
+test: setup tools ## run all tests except the long ones (make test PYTEST="-k name" runs some)
 	@$(RUN_TESTS)
 
 .PHONY: check
-check: setup tools ## the one gate: lint, format, types, the site of the docs, tests
+check: setup tools ## run the gate: lint, format, types, the site of the docs, tests
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
 	@$(MAKE) --no-print-directory docs
 	@echo "==> pytest"; $(RUN_TESTS)
 
 .PHONY: long
-long: setup tools ## the tests that `make test` leaves out, as they take longer than they tell each time
+long: setup tools ## run the tests that `make test` leaves out because they take long
 	@$(RUN_TESTS) -m long
 
 .PHONY: docs
-docs: setup ## build the site of docs/ into build/site, where each warning is an error; servers show it under /docs/
+docs: setup ## build the site of docs/ in build/site, with warnings as errors; servers show it under /docs/
 	@echo "==> sphinx"; rm -rf build/site
 	@$(BIN)/python -m sphinx -b html -E -q -W --keep-going -d build/doctrees docs build/site
 	@$(BIN)/python -m docs.site.archive build/site service/edge/site/site.zip
 
 .PHONY: reference
-reference: setup ## write the pages of docs/ that are made of the code: settings, routes, errors, client, commands, ...
+reference: setup ## write the pages of docs/ that are made from the code: settings, routes, errors, client, commands, metrics, ...
 	@$(BIN)/python -m ostinato.tools.reference docs
 
 .PHONY: bench-connect
-bench-connect: setup ## readings from Kafka to Kafka through a connector, for each the time of a processor (make bench-connect CONNECT="--profile 20")
+bench-connect: setup ## measure the processor time of each reading from Kafka to Kafka through a connector (make bench-connect CONNECT="--profile 20")
 	@$(BIN)/python -m benchmarks.connect $(CONNECT)
 
 .PHONY: bench
-bench: setup ## measure beside the limits and three baselines, and put the figures into docs/performance.md (make bench BENCH=--quick)
+bench: setup ## measure the service compared with the limits of the machine and three baselines, and write docs/performance.md (make bench BENCH=--quick)
 	@$(BIN)/python -m benchmarks $(if $(BENCH),$(BENCH),--docs)
 
 .PHONY: scale
@@ -123,53 +123,53 @@ scale: setup ## fill a Redis Cluster of 16 shards with two million sessions, ste
 	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
 .PHONY: networks
-networks: setup ## train every network small, export it, and print the table of docs/models.md; a quarter of an hour
+networks: setup ## train a small model of every network, export it, and print the table of docs/models.md; a quarter of an hour
 	@$(BIN)/python -m benchmarks.networks $(NETWORKS)
 
 .PHONY: faults
-faults: setup ## kill, stop and cut everything under load, a thousand times and more; takes about an hour (make faults FAULTS=--quick)
+faults: setup ## kill processes, stop them and cut connections under load, more than a thousand times; about an hour (make faults FAULTS=--quick)
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 .PHONY: connect-faults
-connect-faults: setup tools ## kill connectors and services between two topics, by a seed, and judge every answer; about an hour (make connect-faults CONNECT="--runs 1")
+connect-faults: setup tools ## kill connectors and services between two topics, and check every answer; about an hour (make connect-faults CONNECT="--runs 1")
 	@$(BIN)/python -m tests.connectors $(CONNECT)
 
 .PHONY: rollout
-rollout: setup tools ## act out three replicas behind nginx: replaced, killed and left by Redis under load; about an hour; needs nginx (make rollout ROLLOUT=--quick)
+rollout: setup tools ## replace and kill three replicas behind nginx, and their Redis, under load; about an hour; needs nginx (make rollout ROLLOUT=--quick)
 	@$(BIN)/python -m tests.deploy.rollout $(ROLLOUT)
 
 .PHONY: chart
-chart: setup tools rules ## make the templates of deploy/helm/ostinato of deploy/kubernetes
+chart: setup tools rules ## write the templates of deploy/helm/ostinato from deploy/kubernetes
 	@$(BIN)/python -m tests.deploy.chart
 
 .PHONY: dist
-dist: setup $(DOCS) ## make the source distribution and the wheel in dist/, and look at what is in them
+dist: setup $(DOCS) ## build the source distribution and the wheel in dist/, and check what they contain
 	@$(BIN)/python -m release.distributions dist
 
 .PHONY: dist-check
-dist-check: dist ## install the wheel of dist/ alone with each extra, and run its commands (make dist-check DIST="serve --python python3.13")
+dist-check: dist ## install only the wheel of dist/ with each extra, and run its commands (make dist-check DIST="serve --python python3.13")
 	@$(BIN)/python -m release.trial dist $(DIST)
 
 .PHONY: sbom
-sbom: setup ## list what the extras of the image are made of, CycloneDX in dist/: all that requirements/serving.lock has
+sbom: setup ## list the components of the image, as CycloneDX in dist/: all that requirements/serving.lock has
 	@mkdir -p dist
 	@$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 		--output-file dist/ostinato-$(VERSION).cdx.json requirements/serving.hashes
 
 .PHONY: platforms
-platforms: setup ## ask the index for which systems each extra has wheels, and put the table into docs/platforms.md
+platforms: setup ## ask the package index for which systems each extra has wheels, and write the table of docs/platforms.md
 	@$(BIN)/python -m release.platforms docs/platforms.md
 
 .PHONY: release-notes
-release-notes: setup ## print what CHANGELOG.md says of the version in pyproject.toml
+release-notes: setup ## print what CHANGELOG.md says about the version in pyproject.toml
 	@$(BIN)/python -m release.notes $(VERSION)
 
 .PHONY: version
-version: setup ## print the version, or write another one wherever it is (make version TO=1.2.3)
+version: setup ## print the version, or write another one everywhere (make version TO=1.2.3)
 	@$(BIN)/python -m release.version $(TO)
 
 .PHONY: image
-image: dist ## build the image of deploy/Dockerfile, with the models of repository/ where there are some; needs docker, podman or buildah
+image: dist ## build the image of deploy/Dockerfile, with the models of repository/ if there are some; needs docker, podman or buildah
 	@builder=$$(for name in docker podman buildah; do command -v $$name && break; done) \
 		|| { echo "error: install docker, podman or buildah first" >&2; exit 1; }; \
 	target=$$([ -d repository ] && echo with-models || echo runtime); \
@@ -184,11 +184,11 @@ rules: ## copy deploy/prometheus/rules.yml into the component that the Prometheu
 	@mv $(OPERATOR_RULES).new $(OPERATOR_RULES)
 
 .PHONY: hostile
-hostile: setup ## send decoders and a real server what no client should, next to sessions that are judged; takes about half an hour
+hostile: setup ## send wrong and hostile messages to decoders and a real server, next to sessions that are checked; about half an hour
 	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
 .PHONY: contract
-contract: setup ## hold a server to /openapi.json by schemathesis, every check, for some minutes
+contract: setup ## compare a server with its /openapi.json by schemathesis, with every check; some minutes
 	@$(BIN)/python -m tests.process.contract $(CONTRACT)
 
 .PHONY: zoo
@@ -196,23 +196,23 @@ zoo: setup ## export, serve and stream every module of the zoo, and compare each
 	@$(BIN)/python -m tests.zoo $(ZOO)
 
 .PHONY: libraries
-libraries: .venv-libraries/.ready ## train with darts, neuralforecast and others, serve, and compare with what they predict; some minutes
+libraries: .venv-libraries/.ready ## train with darts, neuralforecast and others, serve, and compare with their predictions; some minutes
 	@.venv-libraries/bin/python -m tests.libraries $(LIBRARIES)
 
 .PHONY: kserve
-kserve: setup .venv-kserve/.ready ## let KServe's own client ask a server, over HTTP and gRPC, and hold the answers to offline runs
+kserve: setup .venv-kserve/.ready ## call a server with KServe's own client, over HTTP and gRPC, and compare the answers with offline runs
 	@$(BIN)/python -m tests.kserve_client .venv-kserve/bin/python
 
 .PHONY: soak
-soak: setup ## an hour of mixed load: every answer to the bit, memory and descriptors flat (make soak SOAK="--minutes 2")
+soak: setup ## run an hour of mixed load: every answer equal to the bit, memory and descriptors constant (make soak SOAK="--minutes 2")
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 .PHONY: mutants
-mutants: setup ## plant known faults in a copy of the code, one at a time, and see that the tests notice each; takes about twenty minutes
+mutants: setup ## plant known faults in a copy of the code, one at a time, and check that a test fails for each; about twenty minutes
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 .PHONY: format
-format: setup ## rewrite the code as the gate wants it
+format: setup ## format the code, and fix what lint can fix
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
@@ -222,7 +222,7 @@ protos: setup ## compile service/edge/oip/grpc/inference.proto into the set of d
 		--descriptor_set_out=service/edge/oip/grpc/inference.binpb inference.proto
 
 .PHONY: lock
-lock: setup ## resolve requirements/*.lock anew from pyproject.toml
+lock: setup ## resolve requirements/*.lock again from pyproject.toml
 	@$(BIN)/pip install --quiet pip-tools
 	@$(call resolve,dev,Everything: serving$(comma) training and export$(comma) tests,--extra dev)
 	@$(call resolve,serving,What the service needs$(comma) with every store,--extra serve --extra grpc --extra traces --extra cloud --extra redis --constraint requirements/dev.lock)
@@ -237,7 +237,7 @@ clean: ## remove what was built: environment, trained models with their sessions
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
-help: ## this list
+help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {line = sprintf("  make %-14s", $$1); n = split($$2, words, " "); \
@@ -248,7 +248,7 @@ help: ## this list
 
 # How it is done -----------------------------------------------------------------------------------------------------
 
-# One line for twenty packages tells that it goes on, in a terminal and in a log; the whole log is shown if it fails.
+# One line for twenty packages shows that it continues, in a terminal and in a log; the whole log is shown if it fails.
 LOG := $(VENV)/install.log
 PROGRESS = awk -v total="$$(grep -c == requirements/dev.lock)" \
 	'/^Collecting/ && ++n % 20 == 0 {printf "    %d of %d packages\n", n, total; fflush()} \
@@ -282,7 +282,7 @@ $(READY): requirements/dev.lock pyproject.toml
 		|| { tail -n 40 $(@D)/install.log; exit 1; }
 	@touch $@
 
-# The last file that each command writes stands for all of them.
+# The last file that each command writes represents all of them.
 runs/beijing-%/run.json: examples/beijing_pm25/%.toml $(wildcard examples/beijing_pm25/*.xz) $(shell find models -name '*.py') | $(READY)
 	@echo "==> training beijing-$*"
 	@$(BIN)/ostinato train $< --output $(@D)

@@ -33,8 +33,9 @@ class Section(BaseModel):
 class FileRecipe(Section):
     """What is learned from; a relative path starts at the recipe's own folder.
 
-    ``file``: where the data lie.
-    ``source``, ``licence``: of the data, for those who read a model's manifest.
+    ``file``: the path of the data.
+    ``source``: where the data come from; it is written into the model's manifest.
+    ``licence``: the licence of the data; it is written into the model's manifest.
     """
 
     file: Path
@@ -49,31 +50,38 @@ class FileRecipe(Section):
 class TrainingRecipe(Section):
     """How a network is trained; a kind adds what only it has.
 
-    ``seed``: of the first weights, the order of batches, dropout; the same recipe, data, libraries and kind of machine
-    give the same weights. ``num_threads``: another number rounds sums otherwise, so it belongs to the recipe.
-    ``members``: how many networks are trained, of seeds that follow each other, and joined to an ensemble: one network
-    whose answers are the means of theirs.
-    ``device``: where it is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    ``precision``: of matrix products and recurrent layers in training; ``bfloat16`` (Kalamkar et al., 2019, "A Study of
+    ``seed``: decides the first weights, the order of batches and dropout. The same recipe, data, libraries and kind of
+    machine give the same weights.
+    ``num_threads``: threads of torch. Another number rounds sums differently, so it belongs to the recipe.
+    ``members``: how many networks are trained, with consecutive seeds, and joined into an ensemble: one network whose
+    answers are the means of theirs.
+    ``device``: where the network is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    ``precision``: of matrix products and recurrent layers in training. ``bfloat16`` (Kalamkar et al., 2019, "A Study of
     BFLOAT16 for Deep Learning Training") is faster where the processor has it. Weights, and the trained model, are
     ``float32`` in both.
-    ``batch_size``: sequences that one step of the optimiser learns from.
-    ``max_epochs``, ``patience_epochs``: training ends after so many epochs, or so many without a better validation
-    error (None = never before its end); the best epoch's weights stay. ``num_epochs`` is a former name.
+    ``batch_size``: sequences in one step of the optimiser.
+    ``max_epochs``: training ends after so many epochs; the weights of the best epoch are kept. ``num_epochs`` is a
+    former name.
+    ``patience_epochs``: training ends earlier after so many epochs without a better validation error; None = it does
+    not.
     ``optimizer``: AdamW (Loshchilov and Hutter, 2019), Adam (Kingma and Ba, 2015), NAdam (Dozat, 2016), RMSprop
-    (Tieleman and Hinton, 2012), Adagrad (Duchi et al., 2011), or gradient descent, whose Nesterov ``momentum`` it is;
-    RMSprop has it too.
-    ``weight_decay``: the part of each weight that an update takes away is this times the learning rate; ``adam`` and
-    the older ones add it to the gradient, as is usual for them.
-    ``learning_rate``: the highest; ``warm_up_epochs``: over which it rises from nearly 0.
-    ``schedule``: how it falls after that: to 0 at ``max_epochs`` along a ``cosine`` (Loshchilov and Hutter, 2017,
-    "SGDR") or a line; not at all (``constant``); times ``decay_factor`` every ``decay_epochs`` (``step``), the same
-    without stairs (``exponential``), or each time so many epochs brought no better validation error (``plateau``).
-    ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013). ``max_gradient_value``: each
-    number of a gradient is cut to this. None = not.
-    ``l1``, ``l2``: times the sum of ``|w|`` and of ``w^2`` over all weight matrices, added to the loss, not of biases.
-    ``momentum``: of ``sgd`` and ``rmsprop``; 0 = none.
-    ``decay_factor``, ``decay_epochs``: of the schedules ``step``, ``exponential`` and ``plateau``.
+    (Tieleman and Hinton, 2012), Adagrad (Duchi et al., 2011), or stochastic gradient descent (``sgd``).
+    ``momentum``: of ``sgd`` (Nesterov's) and ``rmsprop``; 0 = none.
+    ``weight_decay``: each update takes away this part, times the learning rate, of each weight. With ``adam`` and the
+    older optimisers it is added to the gradient, as is usual for them.
+    ``learning_rate``: the highest learning rate.
+    ``warm_up_epochs``: epochs in which the learning rate rises from nearly 0.
+    ``schedule``: how the learning rate falls after the warm-up. ``cosine`` (Loshchilov and Hutter, 2017, "SGDR") and
+    ``linear`` fall to 0 at ``max_epochs``. ``constant`` does not fall. ``step`` multiplies it by ``decay_factor`` every
+    ``decay_epochs``, and ``exponential`` does the same smoothly. ``plateau`` multiplies it each time that
+    ``decay_epochs`` brought no better validation error.
+    ``decay_factor``: of the schedules ``step``, ``exponential`` and ``plateau``: what the learning rate is multiplied
+    by.
+    ``decay_epochs``: of the schedules ``step``, ``exponential`` and ``plateau``: after how many epochs.
+    ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013).
+    ``max_gradient_value``: each number of a gradient is clipped to this; None = not.
+    ``l1``: this times the sum of ``|w|`` over all weight matrices, without biases, is added to the loss.
+    ``l2``: this times the sum of ``w^2`` over all weight matrices, without biases, is added to the loss.
     """
 
     seed: int = 0
@@ -109,13 +117,13 @@ class TrainingRecipe(Section):
 
 
 class RunRecipe(Section):
-    """All that one training run of some kind depends on; each kind says more precisely what its parts are.
+    """Everything that one training run of some kind depends on; each kind says more about its parts.
 
     ``kind``: what is learned; without it, ``forecaster``.
-    ``name``: of the model, by which it is served.
-    ``description``: for people.
+    ``name``: the name by which the model is served.
+    ``description``: a sentence for people.
     ``data``: what is learned from.
-    ``network``: its sizes.
+    ``network``: the network and its sizes.
     ``training``: how it is trained.
     """
 

@@ -19,24 +19,27 @@ from ostinato.extras import missing_sentence
 from ostinato.printable import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("ostinato.commands.train", "Train a network on a table (CSV), or what its recipe says."),
+    "train": ("ostinato.commands.train", "Train a network on a table (CSV), or as its recipe says."),
     "export": ("ostinato.commands.export", "Export a trained module to ONNX, proved against PyTorch."),
-    "import": ("ostinato.commands.import_onnx", "Import somebody else's ONNX file: its states found, and proved."),
-    "run": ("ostinato.commands.run", "Run a model offline over whole sequences: what live answers equal."),
+    "import": ("ostinato.commands.import_onnx", "Import an ONNX file: its states are found and proved."),
+    "run": ("ostinato.commands.run", "Run a model offline over whole sequences; live answers are equal."),
     "evaluate": (
         "ostinato.commands.evaluate",
-        "Score a forecaster offline, by horizon, with naive forecasts and ETS.",
+        "Score a forecaster offline, by steps ahead, with naive forecasts and ETS.",
     ),
-    "verify": ("ostinato.commands.verify", "Check models as the service checks them, without starting it."),
+    "verify": ("ostinato.commands.verify", "Check models as the service does, without starting it."),
     "serve": ("ostinato.commands.serve", "Serve a repository of models over HTTP."),
     "keys": ("ostinato.commands.keys", "Make, list and revoke the keys that a service asks for."),
-    "models": ("ostinato.commands.models", "Fetch versions, load them, and say which is meant by which name."),
+    "models": ("ostinato.commands.models", "Fetch and load versions, and decide which version a name means."),
     "connect": ("ostinato.commands.connect", "Carry readings from Kafka, MQTT or Redis through sessions."),
     "replay": ("ostinato.commands.replay", "Stream a table (CSV) through live sessions, and score the forecasts."),
-    "generate": ("ostinato.commands.generate", "Write with a model: texts, codes or numbers, and what it looked at."),
+    "generate": (
+        "ostinato.commands.generate",
+        "Generate texts, codes or numbers with a model, and show its attention.",
+    ),
     "sessions": ("ostinato.commands.sessions", "List, show, export, import and close sessions of a running service."),
-    "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and whether it is right."),
-    "plan": ("ostinato.commands.plan", "Tell what a number of sessions takes: replicas, memory, Redis, disk, cost."),
+    "bench": ("ostinato.commands.bench", "Measure how fast a running service is, and check its answers."),
+    "plan": ("ostinato.commands.plan", "Calculate what sessions need: replicas, memory, Redis, disk, cost."),
 }
 """Command -> the module whose function, or group of commands, has its name; and what the list of commands says."""
 
@@ -129,12 +132,13 @@ def _example(paragraph: str) -> str:
     """A paragraph of a help; one that is a command in lines that fit a terminal of 80 columns, and can be copied."""
     if not paragraph.startswith("ostinato "):
         return paragraph
-    lines = [""]
-    for word in re.split(r" (?=-)|(?<=;) |(?<=\|) ", paragraph):  # an option and its value stay together
+    first, *words = re.split(r" (?=-)|(?<=;) |(?<=\|) ", paragraph)  # an option and its value stay together
+    lines = [first]
+    for word in words:
         if len(lines[-1]) + len(word) + 1 > EXAMPLE_COLUMNS:
             lines.append(f"  {word}")
         else:
-            lines[-1] = f"{lines[-1]} {word}".lstrip() if len(lines) == 1 else f"{lines[-1]} {word}"
+            lines[-1] += f" {word}"
     return " \\\n".join(lines)
 
 

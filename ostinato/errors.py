@@ -47,8 +47,8 @@ class TableError(InputError):
 class ServiceError(CommandError):
     """The service refused a request.
 
-    ``code`` is its machine word, empty where the answer has none; ``request_id`` is what the service's log calls the
-    request, empty where it does not say.
+    ``code`` is its word for programs, empty where the answer has none; ``request_id`` is the id of the request in the
+    service's log, empty where it is not known.
     """
 
     def __init__(self, detail: str, status: int, code: str, request_id: str = "") -> None:
@@ -59,7 +59,7 @@ class ServiceError(CommandError):
 
 
 class SeqConflict(ServiceError):
-    """Somebody else stepped the session, or a chunk was applied whose answer never came.
+    """Another client stepped the session, or a chunk was applied whose answer was lost.
 
     ``expected_seq`` is how many steps the session has; ``sync()`` of a session or stream continues from there. Where
     readings have offsets, ``offset`` is of the one applied last, in ``source``, and ``last_seq`` how many steps the
@@ -102,10 +102,10 @@ class TimeConflict(ServiceError):
 
 
 class UnexpectedAnswer(ServiceError):
-    """What came is no answer to what was asked: another session's or chunk's, one cut short, or not the service's.
+    """The answer does not belong to the request: it is of another session or chunk, cut short, or not from the service.
 
-    ``status`` is that of the answer, and ``code`` is empty. What was asked for may have been done: a step is sent again
-    with the same inputs, or ``sync()`` tells.
+    ``status`` is that of the answer, and ``code`` is empty. The request may have been applied: repeat a step with the
+    same inputs, or ask with ``sync()``.
     """
 
     def __init__(self, detail: str, status: int) -> None:
@@ -118,9 +118,9 @@ class RowsFailed(CommandError):
     Attributes:
         frame: the answer, with all rows; those that failed have no values.
         errors: a ``RowError`` for each row that failed, ``row`` counted from 0.
-        seq: id -> steps that its session had, as far as is known, before the first of its rows that failed: with
-            those rows and this ``seq`` the call may be repeated, and nothing is applied twice. Empty where steps were
-            sent with their times, which do the same.
+        seq: id -> steps that its session had, as far as is known, before the first of its rows that failed: with those
+            rows and this ``seq`` the call may be repeated, and nothing is applied twice. Empty where steps were sent
+            with their times, which have the same effect.
     """
 
     def __init__(self, detail: str, frame: typing.Any, errors: tuple[typing.Any, ...], seq: dict[str, int]) -> None:
@@ -134,7 +134,7 @@ class RowsFailed(CommandError):
 
 
 class ServiceUnreachable(CommandError):
-    """Nobody answers at the address, or not in time."""
+    """The service does not answer at its address, or not in time."""
 
 
 class WrongAnswer(CommandError):
@@ -146,4 +146,4 @@ class PictureError(CommandError):
 
 
 class MissingExtra(ModuleNotFoundError):
-    """A library that an extra brings is not installed: says which extra, and has the library's ``name``."""
+    """A library of an extra is not installed: says which extra, and has the ``name`` of the library."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ostinato.export.contracts.axes import Array
 from ostinato.export.contracts.module import Arrays, Tensors, run_decoder
+from ostinato.export.contracts.naming import check_apart
 from ostinato.export.contracts.repeats import check_repeats
 from ostinato.export.contracts.symbols import PROBE_SIZES, Axes, dtype_name, symbolic_shape
 from ostinato.export.errors import ExportError
@@ -167,6 +168,7 @@ def named(what: str, names: Sequence[str], stem: str, number: int) -> tuple[str,
     """The names given, or numbered ones."""
     if names and len(names) != number:
         raise ExportError(f"{len(names)} names for {number} {what}")
+    check_apart(what, names)
     return tuple(names) or tuple(f"{stem}_{index}" for index in range(number))
 
 

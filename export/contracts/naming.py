@@ -9,6 +9,7 @@ from typing import Any
 from ostinato.export.contracts.adapter import Call
 from ostinato.export.contracts.calls import REST, Values
 from ostinato.export.contracts.structures import flatten
+from ostinato.export.errors import ExportError
 
 
 def names_of(call: Call, answer: Any, values: Values, taken: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -26,6 +27,17 @@ def names_of(call: Call, answer: Any, values: Values, taken: Sequence[str]) -> t
     shorter = _short([way.removeprefix(f"{next(iter(values))}_") for way in states], "", taken)
     named = shorter if len(values) == 1 and all(shorter) and REST not in values else states
     return tuple(outputs), tuple(f"state_{name}" if name in taken else name for name in named)
+
+
+def check_apart(what: str, names: Sequence[str]) -> None:
+    """Whether no two of the names that were given for ``what`` are the same.
+
+    Raises:
+        ExportError: two are.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise ExportError(f"{what}: two are named {name!r}; each needs a name of its own")
 
 
 def notes_on_joined(call: Call) -> tuple[str, ...]:

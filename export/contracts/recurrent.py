@@ -24,6 +24,7 @@ from ostinato.export.contracts.codes import check_declared, find_codes
 from ostinato.export.contracts.contract import Contract, ask_module
 from ostinato.export.contracts.forward import attempt, check_signature, initial_states
 from ostinato.export.contracts.frames import check_rate, in_answer_frames, in_frames
+from ostinato.export.contracts.naming import check_apart
 from ostinato.export.contracts.preparation import name_of, prepared
 from ostinato.export.contracts.probes import draw_sequences, likely_step
 from ostinato.export.contracts.repeats import check_repeats
@@ -176,6 +177,7 @@ def _state_names(module: nn.Module, given: tuple[str, ...], num_states: int) -> 
         named = tuple(parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
     if given and len(given) != num_states:
         raise ExportError(f"{len(given)} state names for the {num_states} states of {name_of(module)}.initial_state")
+    check_apart("states", given)
     if given or len(named) >= num_states:
         return given or named[:num_states]
     return tuple(f"state_{index}" for index in range(num_states))

@@ -5,15 +5,36 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import ProofReport
 from ostinato.export.run_content import label, series_input
 from ostinato.export.told_time import ToldTime, with_time
 from ostinato.export.version_directory import Exported
-from ostinato.models.kinds.forecaster import ForecasterRun, load_run
+from ostinato.models.kinds.forecaster import AnyForecaster, ForecasterRun, load_run
 from ostinato.service.artifact.tensors import Input, Statistics
 
 CONTEXT_NAME = "static"
+
+
+class ToldOnce(nn.Module):
+    """A forecaster whose ``forward`` names what is known of a series as a whole, as the exporter looks for it.
+
+    Members and trees hand it on among other tensors.
+    """
+
+    def __init__(self, network: AnyForecaster) -> None:
+        super().__init__()
+        self.network = network
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+        """The network's."""
+        return self.network.initial_state(batch_size)
+
+    def forward(self, x: Tensor, static: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """The network's, ``static [B, S]``."""
+        return self.network(x, static, *states)  # type: ignore[no-any-return]
 
 
 def export_run(
@@ -32,12 +53,13 @@ def export_run(
     """
     run = load_run(run_directory)
     targets = tuple(target.name for target in run.features.targets)
+    context = _context(run)
     exported = export_module(
-        run.network,
+        ToldOnce(run.network) if context else run.network,
         series_input(run.features, run.content),
         repository,
         version=version,
-        context=_context(run),
+        context=context,
         state_names=run.network.state_names,
         output_features=run.forecasts.names(targets),
         feedback=_feedback(run),

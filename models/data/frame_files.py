@@ -36,23 +36,28 @@ _MAX_CHANNELS = 4
 
 
 class FrameFilesRecipe(FileRecipe):
-    """Where sequences of frames lie, and what is to be answered.
+    """Where sequences of frames are, and what is to be answered.
 
-    ``file``: an ``.npz`` or ``.npy`` file of ``[N, T, H, W]`` or ``[N, T, C, H, W]``; a folder with a folder of
-    pictures for each sequence, in the order of their names, or with a GIF or ``.npy`` file for each; or a table whose
-    rows name pictures.
+    ``file``: an ``.npz`` or ``.npy`` file of ``[N, T, H, W]`` or ``[N, T, C, H, W]``. Or a folder that has, for each
+    sequence, a folder of pictures in the order of their names, a GIF or an ``.npy`` file. Or a table whose rows name
+    pictures.
     ``predict``: the next frame, or the label of each frame or sequence.
-    ``frames``: of several arrays, the one with the frames. ``label``: the array of the labels, ``[N]`` or ``[N, T]``,
-    or the table's column. ``id``, ``picture``: the columns of a table that tell sequences apart and name files, whose
-    paths start at the table. What is not told is looked for by name and content.
-    ``channels``: whether they are the first or the last axis of a frame; None = what its sizes tell.
-    ``time_first``: arrays are ``[T, N, ...]``.
-    ``colour``: pictures are read with three channels, and not in grey. ``height``, ``width``: they are made so large;
-    None = as the first one, 64 at most.
-    ``window``: longer sequences are cut into pieces of so many frames. None = they are not; where there are fewer than
-    three sequences, they are.
-    ``horizon``: frames ahead that are scored, each made of the one before. None = half of a sequence, 10 at most.
-    ``validation_fraction``, ``test_fraction``: the part of all sequences that training stops by, and that is scored.
+    ``frames``: of several arrays, the one with the frames.
+    ``label``: the array of the labels, ``[N]`` or ``[N, T]``, or the column of a table.
+    ``id``: of a table, the column that says which sequence a row belongs to. Without it, it is found by name and
+    content.
+    ``picture``: of a table, the column that names the files; their paths start at the table. Without it, it is found by
+    name and content.
+    ``channels``: whether channels are the first or the last axis of a frame; None = as its sizes show.
+    ``time_first``: whether arrays are ``[T, N, ...]``.
+    ``colour``: whether pictures are read with three channels, and not in grey.
+    ``height``: pictures are resized to this; None = as the first one, 64 at most.
+    ``width``: pictures are resized to this; None = as the first one, 64 at most.
+    ``window``: longer sequences are cut into pieces of so many frames. None = they are cut only where there are fewer
+    than three sequences.
+    ``horizon``: how many frames ahead are scored, each made from the one before. None = half of a sequence, 10 at most.
+    ``validation_fraction``: the part of all sequences that decides when training ends.
+    ``test_fraction``: the part of all sequences that is scored.
     """
 
     predict: Literal["next_frame", "label"] = "next_frame"

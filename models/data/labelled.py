@@ -35,20 +35,23 @@ BLOCKS = (".conll", ".conllu", ".iob", ".bio", ".pos", ".tagged")
 
 
 class SequencesRecipe(FileRecipe):
-    """Where sequences lie, and how they are read.
+    """Where sequences are, and how they are read.
 
-    ``file``: a table whose rows are steps, or sequences; a ``.ts`` or ``.arff`` file; arrays ``X`` and ``y`` in an
-    ``.npz`` file; a folder with a folder for each label, in it a table or ``.npy`` file for each sequence; for tags,
-    words with their tags line by line (CoNLL, CoNLL-U).
-    ``test_file``: of the same form, what is scored; without it a part of ``file`` is, or its ``X_test``.
-    ``row``: what a table's rows are: a ``step``; or a ``sequence``, its steps from left to right.
+    ``file``: one of these: a table whose rows are steps, or sequences. A ``.ts`` or ``.arff`` file. An ``.npz`` file
+    with the arrays ``X`` and ``y``. A folder with a folder for each label, which has a table or ``.npy`` file for each
+    sequence. For tags, words with their tags line by line (CoNLL, CoNLL-U).
+    ``test_file``: a file of the same form that is scored; without it, a part of ``file`` is, or its ``X_test``.
+    ``row``: what a row of a table is: a ``step``, or a ``sequence`` with its steps from left to right.
     ``channels``: of arrays, whether features are the first or the last axis of a sequence; None = the shorter one.
-    ``id``: of a table, the column that tells sequences apart; their rows are in the order of the file.
-    ``features``: the columns that the network is given; ``categorical``: those that are words and not amounts.
-    ``answer``: the column of the label, the same in all rows of a sequence, or of the tag of each row.
-    ``missing``: the cells that stand for a missing value.
-    ``min_count``: words that the training part has less often are unknown, as all that it does not have.
-    ``validation_fraction``, ``test_fraction``: the part of all sequences that training stops by, and that is scored.
+    ``id``: of a table, the column that says which sequence a row belongs to. The rows of a sequence are in the order of
+    the file.
+    ``features``: the columns that the network is given.
+    ``categorical``: the columns that are words and not amounts.
+    ``answer``: the column of the label, which all rows of a sequence share, or of the tag of each row.
+    ``missing``: the cells that mean a missing value.
+    ``min_count``: words that the training part has less often are unknown, as are all that it does not have.
+    ``validation_fraction``: the part of all sequences that decides when training ends.
+    ``test_fraction``: the part of all sequences that is scored.
     """
 
     test_file: Path | None = None

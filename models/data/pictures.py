@@ -29,19 +29,23 @@ _MAX_FILE_PIXELS = 50_000_000
 
 
 class PicturesRecipe(FileRecipe):
-    """Where pictures and their texts lie.
+    """Where pictures and their texts are.
 
     ``file``: a table, plain or compressed; a row is a picture.
-    ``text``: the column of the texts; in a list whose first row has a picture, columns are called ``1``, ``2``, ...
-    ``spelled``: what is written for a cell of it, as ``one`` for ``1``.
-    ``picture``: the column with the pictures' files (PNG, JPEG, ...), whose paths start at the table; without it every
-    other column is a pixel, row by row from the top left, but those that are ``left_out``.
-    ``height``, ``width``: of the pictures; those of files are made so large. None = a square, and as the first file.
-    ``colour``: whether files are read with three channels, and not in grey.
-    ``validation_from``, ``test_from``: the rows, counted from 0, with which the second and third part begin; without
-    them ``validation_fraction`` and ``test_fraction`` of the rows are drawn by what stands in them.
+    ``text``: the column of the texts. If the first row is a picture and not a header, columns are called ``1``, ``2``,
+    ...
+    ``spelled``: what is written for a cell of that column, as ``one`` for ``1``.
+    ``picture``: the column with the pictures' files (PNG, JPEG, ...); their paths start at the table. Without it, every
+    other column that is not ``left_out`` is a pixel, row by row from the top left.
     ``left_out``: columns that are no pixels.
-    ``validation_fraction``, ``test_fraction``: the parts of the rows that are drawn for them.
+    ``height``: of the pictures; files are resized to it. None = the pixels are a square, or as in the first file.
+    ``width``: of the pictures; files are resized to it. None = the pixels are a square, or as in the first file.
+    ``colour``: whether files are read with three channels, and not in grey.
+    ``validation_from``: the first row of the validation part, counted from 0. Without it, rows are drawn by their
+    content.
+    ``test_from``: the first row of the test part, counted from 0. Without it, rows are drawn by their content.
+    ``validation_fraction``: the part of the rows that is drawn for validation.
+    ``test_fraction``: the part of the rows that is drawn for the test.
     """
 
     text: str

@@ -18,25 +18,27 @@ class DataRecipe(FileRecipe):
     """Where the rows come from and what they mean.
 
     ``file``: a table as ``docs/tables.md`` says; a relative path starts at the recipe's own folder.
-    ``target``: what is forecast, one column or several; those that are no features are learned from, and not given.
+    ``target``: what is forecast, one column or several. A target that is no feature is learned, and not given to the
+    network.
     ``features``: the input columns in the order in which a client sends them.
-    ``series``: the column, or the columns, that tell several series in one file apart; None = it holds one.
-    ``static``: columns with one value in all rows of a series, as where it is: a session is opened with them.
-    ``categorical``: those features and static columns whose words are codes and not amounts.
-    ``known_future``: those features that whoever forecasts knows ahead, as a price or a holiday.
-    ``cycles``: those categorical features whose code counts on by one each step and begins anew after the last, like
-    the hour of the day: where one is missing, as in a forecast, the network counts on by itself.
-    ``least``: what no target can fall below, 0 for a concentration; no forecast does.
-    ``missing``: the cells that stand for a missing value; given, they are all of them.
-    ``time``: one column; a date and its time of day or hour; or whole-number columns: year, month, day, and optionally
-    hour, minute, second, or year and month or quarter. None = rows are steps.
-    ``gaps``: ``fill`` puts in the steps that have no row, their values missing; ``refuse`` refuses a file that has such
-    steps; ``ignore`` takes rows as consecutive steps, whatever their times.
-    ``step``: how far steps are apart, as ``1 hour``; None = as the rows show it.
-    ``validation_from``, ``test_from``: where the second and third part begin; each holds its first moment. Where rows
-    are numbered and have no times, the number; rows without any are counted from 0.
-    ``test_until``: where the third ends, before this moment; None = with the file.
-    ``season_steps``: the period of the seasonal naive forecast, 24 for a day of hours.
+    ``series``: the column, or the columns, that say which series a row belongs to; None = the file has one series.
+    ``static``: columns with one value in all rows of a series, as a place; a session is opened with them.
+    ``categorical``: features and static columns whose words are codes and not amounts.
+    ``known_future``: features that the client knows ahead, as a price or a holiday.
+    ``cycles``: categorical features whose code rises by one each step and starts again after the last, as the hour of
+    the day. Where one is missing, as in a forecast, the network continues the count.
+    ``least``: the lowest value of a target, as 0 for a concentration; no forecast is below it.
+    ``missing``: the cells that mean a missing value; a list here replaces the default.
+    ``time``: the column with the time, or the columns: a date and its time of day or hour; or whole numbers, as year,
+    month, day, and optionally hour, minute, second, or year and month or quarter. None = rows are steps.
+    ``gaps``: what is done about steps that have no row. ``fill`` puts them in with missing values, ``refuse`` refuses
+    the file, and ``ignore`` takes rows as consecutive steps, whatever their times.
+    ``step``: the time between two steps, as ``1 hour``; None = as the rows show it.
+    ``validation_from``: the first moment of the validation part. A number if rows are numbered and have no times; rows
+    without any are counted from 0.
+    ``test_from``: the first moment of the test part, in the same form.
+    ``test_until``: the moment before which the test part ends; None = with the file.
+    ``season_steps``: the period of the seasonal naive forecast, as 24 for a day of hours.
     """
 
     target: str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -129,8 +131,9 @@ class DataRecipe(FileRecipe):
 class StreamTraining(TrainingRecipe):
     """How it is trained.
 
-    ``batch_size``: into how many streams, rows of a batch, the training part is cut; ``num_streams`` is a former name.
-    ``window_steps``: over how many steps the gradient flows back; the state is carried on from window to window.
+    ``batch_size``: into how many streams, the rows of a batch, the training part is cut; ``num_streams`` is a former
+    name.
+    ``window_steps``: over how many steps the gradient flows back; the state is carried from window to window.
     """
 
     batch_size: Count = Field(default=32, validation_alias=AliasChoices("batch_size", "num_streams"))

@@ -26,17 +26,20 @@ _MAX_SYMBOLS: dict[TextUnit, int] = {"characters": 10_000, "words": 10_000, "byt
 class TextData(FileRecipe):
     """The text.
 
-    ``file``: UTF-8, plain or compressed (``.xz``, ``.gz``, ``.bz2``).
-    ``form``: ``text``; or ``cmudict``, whose words are lines and whose phonemes are left out.
-    ``unit``: what is predicted: ``characters`` (code points), ``words``, what is between spaces and ends of lines, or
-    ``byte_pairs``, parts of words that are learned first.
-    ``lines``: whether each line that is not blank is a text of its own, which ends; else all of it is one.
-    ``lowercase``: whether capitals are small letters.
-    ``min_count``, ``max_symbols``: symbols that are rarer are unknown; of more than these, the most frequent stay (of
-    10,000 without the key). Byte pairs that are rarer are not merged; there are 1,000 without the key, or fewer.
-    ``unknown``: whether a symbol stands for all that the training part has not; else a service refuses such text. Of
-    byte pairs nothing is unknown.
-    ``validation_fraction``, ``test_fraction``: the ends of a running text, or lines drawn by what they say.
+    ``file``: a file in UTF-8, plain or compressed (``.xz``, ``.gz``, ``.bz2``).
+    ``form``: ``text``, or ``cmudict``, whose words are lines and whose phonemes are left out.
+    ``unit``: what is predicted in a step: ``characters`` (code points); ``words``, which are between spaces and ends of
+    lines; or ``byte_pairs``, parts of words that are learned first.
+    ``lines``: whether each line that is not blank is a text of its own, which ends; otherwise the whole file is one
+    text.
+    ``lowercase``: whether capital letters are read as small letters.
+    ``min_count``: symbols that are less frequent are unknown, and byte pairs that are less frequent are not merged.
+    ``max_symbols``: how many symbols there are at most, the most frequent ones; without it 10,000, or 1,000 of byte
+    pairs.
+    ``unknown``: whether a symbol represents all that the training part does not have; otherwise a service refuses such
+    text. Of byte pairs nothing is unknown.
+    ``validation_fraction``: this part is taken from a running text near its end, or of lines drawn by their content.
+    ``test_fraction``: this part is taken from a running text at its end, or of lines drawn by their content.
     """
 
     form: Literal["text", "cmudict"] = "text"

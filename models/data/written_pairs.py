@@ -33,18 +33,23 @@ _LOOKED_AT = 100
 class PairsData(FileRecipe):
     """The pairs.
 
-    ``file``: a table (CSV, tabs, semicolons, bars, Parquet, JSON), plain or compressed, or a dictionary as CMUdict is
-    written.
-    ``header``: whether the table's first row says what its columns are called; else they are ``1``, ``2``, ...
-    ``source_column``, ``target_column``: what is read, and what is to be written. ``source``, as in every recipe, says
-    where the data come from.
-    ``source_unit``, ``target_unit``: ``characters`` (code points), or ``words``, what is between spaces.
-    ``source_lowercase``, ``target_lowercase``: whether capitals are small letters.
-    ``min_count``, ``max_symbols``: symbols that are rarer are unknown; of more than these, the most frequent stay.
-    ``unknown``: whether a symbol stands for what no source of the training part has; else a service refuses it.
-    ``stress``: of ``cmudict``, whether the vowels' stress digits are written.
-    ``validation_fraction``, ``test_fraction``: drawn by the source; all targets of a source are in one part.
+    ``file``: a table (CSV, tabs, semicolons, bars, Parquet, JSON), plain or compressed, or a dictionary in the form of
+    CMUdict.
     ``form``: how the file is written.
+    ``header``: whether the first row of a table has the names of its columns; otherwise they are ``1``, ``2``, ...
+    ``source_column``: the column that is read. (``source``, as in every recipe, says where the data come from.)
+    ``target_column``: the column that is to be written.
+    ``source_unit``: what a step of the source is: ``characters`` (code points), or ``words``, which are between spaces.
+    ``target_unit``: what a step of the target is: ``characters`` (code points), or ``words``, which are between spaces.
+    ``source_lowercase``: whether capital letters of the source are read as small letters.
+    ``target_lowercase``: whether capital letters of the target are read as small letters.
+    ``min_count``: symbols that are less frequent are unknown.
+    ``max_symbols``: how many symbols there are at most, the most frequent ones.
+    ``unknown``: whether a symbol represents all that no source of the training part has; otherwise a service refuses
+    it.
+    ``stress``: of ``cmudict``, whether the stress digits of the vowels are written.
+    ``validation_fraction``: the part for validation, drawn by the source; all targets of a source are in one part.
+    ``test_fraction``: the part that is scored, drawn by the source; all targets of a source are in one part.
     """
 
     form: Literal["table", "cmudict"] = "table"

@@ -35,13 +35,13 @@ _EXAMPLES = 25
 
 
 class CaptionNetworkRecipe(Section):
-    """Sizes; ``num_channels`` is that of the first convolution, ``dropout`` is of the picture's features.
+    """Sizes of a network that reads a picture and writes a text.
 
     ``unit``: what is written in one step, a character or a word.
     ``num_channels``: channels of the first convolution.
-    ``embedding_size``: numbers that stand for a symbol.
+    ``embedding_size``: numbers that represent a symbol.
     ``hidden_size``: hidden units of the decoder.
-    ``dropout``: of the picture's features.
+    ``dropout``: of the features of the picture.
     """
 
     unit: Literal["characters", "words"] = "characters"
@@ -52,10 +52,11 @@ class CaptionNetworkRecipe(Section):
 
 
 class CaptionTrainingRecipe(TrainingRecipe):
-    """How it is trained: what is done to a picture each time it is learned from, drawn anew.
+    """How it is trained: each time a picture is learned from, it is changed by random amounts.
 
-    ``max_shift``: by how many pixels at most it is moved. ``max_turn_degrees``: by how many degrees it is turned.
-    ``max_resize``: by what part of its size it grows or shrinks. Without the last two it is moved by whole pixels.
+    ``max_shift``: by how many pixels at most a picture is moved; by whole pixels if it is neither turned nor resized.
+    ``max_turn_degrees``: by how many degrees at most a picture is turned.
+    ``max_resize``: by what part of its size at most a picture grows or shrinks.
     """
 
     max_epochs: Count = 40
@@ -67,7 +68,7 @@ class CaptionTrainingRecipe(TrainingRecipe):
 
 
 class CaptionsRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model that writes a text for a picture."""
 
     kind: Literal["captions"]
     data: PicturesRecipe

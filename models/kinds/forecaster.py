@@ -33,7 +33,7 @@ from ostinato.models.networks.recurrent import Forecaster, build_forecaster
 from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores import forecaster as scores
 from ostinato.models.scores.forecast_report import forecast_sections
-from ostinato.models.training.boosting import check_library, with_trees
+from ostinato.models.training.boosting import check_library, check_rows, with_trees
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.folds import rolling_origins
 from ostinato.models.training.forecasting import answers_of, fit, judge_of, origins_of, validation_loss
@@ -77,22 +77,20 @@ def train(recipe: Recipe, job: Job) -> Trained:
     tell_notes(dataset, job.tell)
     check_target(dataset)
     check_series(dataset, recipe)
+    if recipe.trees is not None:
+        check_rows(recipe, dataset)
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     if recipe.training.horizon_steps > 1:
         job.tell("behind the last epoch the rivals of the report learn, some of them a model for each step ahead")
 
-    def train_one(training: ForecasterTraining, own: Job) -> tuple[AnyForecaster, Fitted]:
-        return _fit(recipe.model_copy(update={"training": training}), dataset, own)
-
-    network, fitted = train_members(recipe.training, job, train_one)
+    network, fitted = _trained(recipe, dataset, job)
     of_the_kind = {"features": asdict(Features.of(dataset)), "categories": dataset.categories}
-    if recipe.trees is not None:
-        both, fitted = with_trees(network, fitted, recipe, dataset, job)
-        of_the_kind["trees"] = {"num_trees": both.num_trees, "depth": recipe.trees.max_depth}
-        network = cast(AnyForecaster, both)
-    if recipe.network.adaptive_rate:
-        network, fitted = _adapting(network, fitted, recipe, dataset)
+    whole: object = network
+    if isinstance(whole, AdaptiveForecaster):
+        whole = whole.members[0]
+    if isinstance(whole, BoostedForecaster):
+        of_the_kind["trees"] = whole.sizes
     judged = scores.judge(
         forecast_of(network, recipe, dataset),
         Forecasts.of(recipe),
@@ -200,7 +198,8 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
         told = content["trees"]
         if isinstance(told["num_trees"], int):
             raise ValueError("it was trained by an earlier release; train it again")
-        trees = TreeForecaster(features, Forecasts.of(recipe), recipe.trees.lags, told["num_trees"], told["depth"])
+        sizes = recipe.trees.lags, told["num_trees"], told["depth"]
+        trees = TreeForecaster(features, Forecasts.of(recipe), *sizes, recipe.data.cycles)
         network = cast(AnyForecaster, BoostedForecaster(network, trees))
     if recipe.network.adaptive_rate:
         network = cast(AnyForecaster, AdaptiveForecaster(network, recipe.network.adaptive_rate))
@@ -211,6 +210,19 @@ def _network(features: Features, recipe: Recipe) -> AnyForecaster:
     if recipe.network.forecast == "attention":
         return build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
     return build_forecaster(features, recipe.network, Forecasts.of(recipe), recipe.data.cycles)
+
+
+def _trained(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
+    """All that a recipe's answers are made of: a network, or members; trees; and widths that adapt."""
+
+    def train_one(training: ForecasterTraining, own: Job) -> tuple[AnyForecaster, Fitted]:
+        return _fit(recipe.model_copy(update={"training": training}), dataset, own)
+
+    network, fitted = train_members(recipe.training, job, train_one)
+    if recipe.trees is not None:
+        both, fitted = with_trees(network, fitted, recipe, dataset, job)
+        network = cast(AnyForecaster, both)
+    return _adapting(network, fitted, recipe, dataset) if recipe.network.adaptive_rate else (network, fitted)
 
 
 def _fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
@@ -258,16 +270,17 @@ def _array(tensor: torch.Tensor) -> Floats:
 def _one_step(path: Path, recipe: Recipe, dataset: Dataset, job: Job) -> scores.ForecastOf:
     """A network of one step to compare with, trained by a recipe of its own."""
     plan = Recipe.read(path)
+    if plan.network.forecast == "attention":
+        raise RecipeError(f"one_step: {path} forecasts by attention, and one step is fed back: take 'fed_back'")
     own = load_dataset(plan.data)
     # Compared with each other, neither may have learned from what the other is scored on.
     if _scored_on(own) != _scored_on(dataset):
         raise RecipeError(f"one_step: {path} has another file, target or test part")
+    if plan.trees is not None:
+        check_library()
+        check_rows(plan, own)
     with reproducible(plan.training):
-        network, _ = train_members(
-            plan.training,
-            job.relay(plan.name),
-            lambda training, relayed: fit(plan.model_copy(update={"training": training}), own, relayed),
-        )
+        network = cast(Forecaster, _trained(plan, own, job.relay(plan.name))[0])
     known = (*recipe.data.cycles, *recipe.data.known_future)
     series_of = {series.name: series for series in own.series}
 

@@ -47,7 +47,7 @@ _OF_CONV_LSTM = {"num_layers", "dropout", "forget_bias"}
 
 
 class FramesRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model of sequences of frames: it predicts the next frame, or a label."""
 
     kind: Literal["frames"]
     data: FrameFilesRecipe

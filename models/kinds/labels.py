@@ -37,7 +37,7 @@ from ostinato.models.training.members import train_members
 
 
 class LabelsRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model that gives each sequence a label."""
 
     kind: Literal["labels"]
     data: SequencesRecipe

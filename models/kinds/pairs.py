@@ -37,7 +37,7 @@ _NUM_EXAMPLES = 48
 
 
 class PairsRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model that reads one text and writes another."""
 
     kind: Literal["pairs"]
     data: PairsData

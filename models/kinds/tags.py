@@ -31,7 +31,7 @@ from ostinato.models.training.members import train_members
 
 
 class TagsRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model that gives each step of a sequence a tag."""
 
     kind: Literal["tags"]
     data: SequencesRecipe

@@ -26,7 +26,7 @@ _LEAST_PROMPT, _LEAST_OUTPUT = 64, 128
 
 
 class TextRecipe(RunRecipe):
-    """All that one training run depends on."""
+    """A model that continues a text."""
 
     kind: Literal["text"]
     data: TextData

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from ostinato.models.networks.ensemble import Ensemble
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecasts import Forecasts
-from ostinato.models.networks.recurrent import States, fill_last_seen
+from ostinato.models.networks.recurrent import States, count_on, fill_last_seen
 
 _ROWS = 256
 _CHANGES = (1, 3, 6, 12, 24)
@@ -96,15 +97,26 @@ class TreeForecaster(nn.Module):
     Args:
         num_lags: L, at least 1.
         num_trees, depth: see ``BoostedTrees``; outputs are in the order of the forecasts' numbers.
+        cycles: features whose codes count on by one at each step, as those of a ``Forecaster``.
     """
 
-    state_names = ("past",)
+    # None of a cell's: Mamba has a `past` of its own.
+    state_names = ("tree_past",)
     initial_values: Tensor
+    cycle_lengths: Tensor
 
     def __init__(
-        self, features: Features, forecasts: Forecasts, num_lags: int, num_trees: Sequence[int], depth: int
+        self,
+        features: Features,
+        forecasts: Forecasts,
+        num_lags: int,
+        num_trees: Sequence[int],
+        depth: int,
+        cycles: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        self.has_cycles = bool(cycles)
+        self.register_buffer("cycle_lengths", features.cycle_lengths(cycles), persistent=False)
         self.forecasts, self.num_lags = forecasts, num_lags
         self.places = [target.place for target in features.targets if target.place is not None]
         self.amounts = [place for place, num in enumerate(features.num_codes) if not num]
@@ -124,7 +136,9 @@ class TreeForecaster(nn.Module):
 
     def rows(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """What the trees are given of each step, ``[B, T, C]``, and the filled steps with those before them."""
-        filled, _ = fill_last_seen(x, past[:, -1])
+        filled, seen = fill_last_seen(x, past[:, -1])
+        if self.has_cycles:
+            filled = count_on(filled, seen, self.cycle_lengths)
         steps = torch.cat([past, filled], dim=1)
 
         now = torch.arange(x.shape[1], device=x.device).unsqueeze(-1) + self.num_lags
@@ -150,9 +164,15 @@ class BoostedForecaster(Ensemble):
 
     def __init__(self, network: nn.Module, trees: TreeForecaster) -> None:
         super().__init__([network, trees])
-        self.forecasts, self.num_targets, self.num_trees = trees.forecasts, len(trees.places), trees.trees.num_trees
+        self.forecasts, self.num_targets = trees.forecasts, len(trees.places)
         self.state_names = (*network.state_names, *trees.state_names)  # type: ignore[misc]
         self.register_buffer("weight", torch.full((trees.forecasts.num_steps, self.num_targets, 1), 0.5))
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Of the trees: what a run keeps to build them again."""
+        trees = cast(TreeForecaster, self.members[1]).trees
+        return {"num_trees": list(trees.num_trees), "depth": trees.depth}
 
     def initial_state(self, batch_size: int) -> States:
         """The network's, and the past that the trees read."""

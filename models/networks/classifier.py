@@ -37,9 +37,10 @@ Pooling: TypeAlias = Literal["last", "max", "attention"]
 class ClassifierRecipe(LayersRecipe):
     """A classifier's layers.
 
-    ``bidirectional``: whether it reads both ways: better, and answered for whole sequences alone; else it streams.
-    ``embedding_size``: numbers that stand for a word.
-    ``noise``: how many standard deviations of noise each amount has added in training, drawn anew each time.
+    ``bidirectional``: whether the network reads in both directions. That is more exact, and answers whole sequences
+    only; otherwise the network streams.
+    ``embedding_size``: numbers that represent a word.
+    ``noise``: how many standard deviations of random noise are added to each amount in training.
     """
 
     bidirectional: bool = True
@@ -56,7 +57,11 @@ class ClassifierRecipe(LayersRecipe):
 
 
 class LabelNetworkRecipe(ClassifierRecipe):
-    """A label's network; ``pooling``: what of all steps the label is told by, spelled out above."""
+    """A label's network.
+
+    ``pooling``: what the label is decided by: the ``last`` output of each direction, the ``max`` of each feature over
+    all steps, or a weighted mean of all steps (``attention``).
+    """
 
     pooling: Pooling = "last"
 

@@ -72,6 +72,6 @@ class Clockwork(SteppedLayer):
                 continue
             rows = torch.nonzero(ticks[:, index]).squeeze(1)
             made = self.activation(functional.linear(read[:, first:].index_select(0, rows), weight, bias))
-            groups.append(h[:, first:last].index_put((rows,), made))
+            groups.append(h[:, first:last].index_put((rows,), made.to(h.dtype)))
         h = torch.cat(groups, dim=-1)
         return h, h, (clock + 1) % self.cycle

@@ -55,6 +55,11 @@ class Features(GivenColumns):
     targets: tuple[Target, ...] = ()
     static: GivenColumns = NO_COLUMNS
 
+    def cycle_lengths(self, cycles: Sequence[str]) -> torch.Tensor:
+        """Of each feature how many codes its cycle has, float32 ``[F]``; 0 = it is none of these cycles."""
+        lengths = [num if name in cycles else 0 for name, num in zip(self.names, self.num_codes, strict=True)]
+        return torch.tensor(lengths, dtype=torch.float32)
+
     @property
     def target_index(self) -> int:
         """Where the only target is among the features."""

@@ -18,15 +18,16 @@ Loss: TypeAlias = Literal["absolute", "squared", "pinball", "gaussian", "counts"
 class ForecasterNetwork(LayersRecipe):
     """The network.
 
-    ``cell``: has no default.
-    ``forecast``: ``fed_back``: the next step, which is fed back to look further ahead; ``direct``: each step ahead up
-    to ``training.horizon_steps`` at once; ``attention``: a decoder (LSTM or GRU) that attends to what was remembered of
-    the last ``memory_steps``, and forecasts as far as it is asked.
-    ``memory_size``: how many numbers are remembered of each step.
-    ``quantiles``: of the loss ``pinball``: rising, as many below the median as above it.
-    ``memory_steps``: of a forecast by attention, steps that are remembered.
-    ``adaptive_rate``: of quantiles of a direct forecast: how fast their distances from the median adapt to a session's
-    own misses; 0 = they stay as they were learned.
+    ``cell``: the cell of every layer, or a list with the cell of each; it has no default here.
+    ``forecast``: how the model looks ahead. ``fed_back`` forecasts the next step, which is fed back to look further.
+    ``direct`` forecasts each step up to ``training.horizon_steps`` at once. ``attention`` is a decoder (LSTM or GRU)
+    that attends to what was remembered of the last ``memory_steps``, and forecasts as far as it is asked.
+    ``memory_steps``: of a forecast by attention, how many steps are remembered.
+    ``memory_size``: of a forecast by attention, how many numbers are remembered of each step.
+    ``quantiles``: of the loss ``pinball``, the quantiles that are forecast: rising, as many below the median as above
+    it.
+    ``adaptive_rate``: of the quantiles of a direct forecast, how fast their distances from the median adapt to a
+    session's own misses; 0 keeps them as they were learned.
     """
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
@@ -54,13 +55,13 @@ class ForecasterTraining(StreamTraining):
     """How it is trained.
 
     ``loss``: what is learned: the median (``absolute``), the mean (``squared``), quantiles (``pinball``), mean and
-    spread (``gaussian``), or the mean of counts (``counts``), which are distributed as ``counts`` says.
-    ``horizon_steps``: how far ahead it is scored; and, of a direct forecast, answers.
-    ``hidden_rate``: of a forecast that is fed back: the part of stretches of ``horizon_steps`` in which features that
-    are not known ahead are hidden in training, as they are in such a forecast.
+    spread (``gaussian``), or the mean of counts (``counts``).
+    ``counts``: the distribution of the counts, where ``loss`` is ``counts``.
+    ``horizon_steps``: how many steps ahead are scored; a direct forecast answers so many.
+    ``hidden_rate``: of a forecast that is fed back. In this part of the stretches of ``horizon_steps``, training hides
+    the features that are not known ahead, as they are hidden in such a forecast.
     ``origin_steps``: of a forecast by attention: in training one is made after every so many steps of a window.
-    ``validation_origin_steps``: the same in the validation part.
-    ``counts``: the distribution, where ``loss`` is ``counts``.
+    ``validation_origin_steps``: of a forecast by attention: the same in the validation part.
     """
 
     loss: Loss = "absolute"
@@ -72,13 +73,16 @@ class ForecasterTraining(StreamTraining):
 
 
 class TreesRecipe(Section):
-    """Boosted trees, whose forecasts are averaged with the network's, by weights that the validation part chooses.
+    """Boosted trees. Their forecasts are averaged with the network's, by weights that the validation part chooses.
 
-    ``lags``: how many steps before the last one they are given.
-    ``num_leaves``, ``max_depth``: of a tree, at most. ``learning_rate``: what part of each tree's answer counts.
-    ``feature_fraction``: the part of the columns that a tree may look at, drawn for each.
-    ``members``: boosters of each number, of seeds that follow each other, whose mean counts.
-    ``max_trees``, ``patience_trees``: of a booster, which ends after so many trees without a better validation loss.
+    ``lags``: how many steps before the last one the trees are given.
+    ``num_leaves``: leaves of a tree, at most.
+    ``max_depth``: depth of a tree, at most.
+    ``learning_rate``: what part of each tree's answer counts.
+    ``feature_fraction``: the part of the columns that a tree may look at; these are drawn for each tree.
+    ``members``: boosters of each number, with consecutive seeds; their mean counts.
+    ``max_trees``: trees of a booster, at most.
+    ``patience_trees``: a booster ends after so many trees without a better validation loss.
     """
 
     lags: Count = 24
@@ -92,11 +96,11 @@ class TreesRecipe(Section):
 
 
 class Recipe(RunRecipe):
-    """All that one forecaster's training depends on.
+    """A model that forecasts the next steps of one or more series.
 
-    ``one_step``: of a forecast by attention, the recipe of a forecaster of one step that is trained, too, and compared,
-    fed its own output; a relative path starts at this recipe's own folder.
-    ``trees``: None = there are none.
+    ``one_step``: of a forecast by attention, the recipe of a forecaster of one step. It is trained too, fed its own
+    output, and compared. A relative path starts at this recipe's own folder.
+    ``trees``: boosted trees next to the network, see below; None = there are none.
     """
 
     kind: Literal["forecaster"] = "forecaster"

@@ -30,12 +30,15 @@ _BEYOND = 1.0
 
 
 class FrameNetworkRecipe(LayersRecipe):
-    """Layers over frames; of labels they are any, of next frames they are ConvLSTM.
+    """Layers over frames: any cells for labels, ConvLSTM for next frames.
 
-    ``num_channels``: of each ConvLSTM's states, or of the CNN's convolutions.
-    ``kernel_size``: of the ConvLSTM's convolutions, odd: the further things move in a step, the larger.
-    ``patch_size``: P, a divisor of height and width; P x P pixels are one with as many channels: P^2 times faster.
-    ``within_range``: whether a next frame is kept within the least and the most of each channel in the training part.
+    ``num_channels``: channels of each ConvLSTM's states, or of the CNN's convolutions.
+    ``kernel_size``: size of the ConvLSTM's convolutions, odd; the further things move in a step, the larger it should
+    be.
+    ``patch_size``: P, a divisor of height and width. P x P pixels become one pixel with as many channels, which is P^2
+    times faster.
+    ``within_range``: whether a next frame is kept between the lowest and the highest value of each channel in the
+    training part.
     """
 
     num_channels: Count = 16

@@ -21,7 +21,7 @@ from ostinato.models.recipe import Count
 class LanguageModelRecipe(LayersRecipe):
     """Sizes and cells; ``dropout`` is of what comes out of each layer, the last one too.
 
-    ``embedding_size``: numbers that stand for a symbol.
+    ``embedding_size``: numbers that represent a symbol.
     """
 
     embedding_size: Count = 32

@@ -71,27 +71,36 @@ def _form_of(cell: object) -> str:
 class LayersRecipe(Section):
     """A stack of recurrent layers.
 
-    ``cell``: of every layer, or a list with that of each; ``num_layers`` is then how many they are.
+    ``cell``: the cell of every layer, or a list with the cell of each; ``num_layers`` is then the length of the list.
     ``hidden_size``: hidden units H of each layer.
-    ``dropout``: of what a layer gives to the next, never of what a step gives to the next.
-    ``recurrent_dropout``: of what a step gives to the next, with one mask a sequence; 0 = none.
-    ``forget_bias``: of forget gates at first; None = as the initialiser has it (``keras`` 1, else none).
-    ``initialiser``: ``torch``, ``orthogonal`` or ``keras``.
-    ``activation``: of the hidden units; ``linear`` is nothing that ``rnn`` has.
-    ``gate_activation``: of the gates of ``lstm`` and ``gru``: ``hard_sigmoid`` is that of Keras 3.
-    ``peepholes``: of ``lstm``. ``reset_after``: of ``gru``: True is torch's and Keras' default, False Cho's.
-    ``fed_back_size``: of ``jordan`` and ``narx``, features of the output that is fed back; None = H.
-    ``periods``: of ``clockwork``, in steps, one for each group; H is a multiple of their number.
-    ``feedback_cell``: of ``gated_feedback``: what its layers are.
-    ``taps``: of ``time_delay`` and ``narx``, how many steps of the input are read; ``delay``: of ``time_delay``, how
-    many steps they are apart; ``output_taps``: of ``narx``, how many of its own outputs.
-    ``spectral_radius``, ``sparsity``, ``input_scaling``, ``leak``, ``ridge``, ``washout_steps``: of ``echo_state``, as
-    in ``EchoStateRecipe``; its weights never learn. The last two are of a forecaster with no other layers.
-    ``state_size``: complex numbers of a state of ``lru`` (None = H) and ``s5`` (None = H / 2); of ``mamba``, numbers
+    ``num_layers``: how many layers there are.
+    ``dropout``: of what a layer gives to the next layer, never of what a step gives to the next step.
+    ``recurrent_dropout``: of what a step gives to the next step, with one mask for each sequence; 0 = none.
+    ``forget_bias``: first value of the forget gates' biases; None = as the initialiser has it (1 with ``keras``, else
+    none).
+    ``initialiser``: how the first weights are drawn: as torch or Keras does it, or recurrent weights ``orthogonal``.
+    ``activation``: of the hidden units; ``rnn`` has no ``linear``.
+    ``gate_activation``: of the gates of ``lstm`` and ``gru``; ``hard_sigmoid`` is the one of Keras 3.
+    ``peepholes``: whether an ``lstm`` has peephole connections.
+    ``reset_after``: of ``gru``, where the reset gate acts: True as in torch and Keras, False as in Cho et al.
+    ``fed_back_size``: of ``jordan`` and ``narx``, how many features of the output are fed back; None = H.
+    ``periods``: of ``clockwork``, the period of each group in steps; H is a multiple of their number.
+    ``feedback_cell``: of ``gated_feedback``, the cell of its layers.
+    ``taps``: of ``time_delay`` and ``narx``, how many steps of the input are read.
+    ``delay``: of ``time_delay``, how many steps the taps are apart.
+    ``output_taps``: of ``narx``, how many of its own outputs are read.
+    ``spectral_radius``: of ``echo_state``, the largest absolute eigenvalue of its recurrent weights. These never learn.
+    ``sparsity``: of ``echo_state``, the part of its recurrent weights that are 0.
+    ``input_scaling``: of ``echo_state``, the largest weight from its input.
+    ``leak``: of ``echo_state``, how much of its state is new at each step.
+    ``ridge``: of ``echo_state``, how much the squared weights of the read-out cost. Only for a forecaster that has no
+    other layers.
+    ``washout_steps``: of ``echo_state``, steps at the beginning of a sequence that the read-out does not learn from.
+    Only for a forecaster that has no other layers.
+    ``state_size``: complex numbers in a state of ``lru`` (None = H) and ``s5`` (None = H / 2); of ``mamba``, numbers
     for each inner unit (None = 16).
     ``num_heads``: of ``mlstm`` and ``rwkv7``, memories that share the hidden units; H is a multiple of it.
-    ``interval``: of ``cfc``, the feature that is the time since the step before; None = steps are even.
-    ``num_layers``: how many layers there are.
+    ``interval``: of ``cfc``, the feature with the time since the step before; None = steps are equally far apart.
     """
 
     cell: Annotated[

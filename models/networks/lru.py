@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from ostinato.models.networks.parallel import ParallelLayer, linear_scan
 
+# Below it the square root's slope would be without bound, as of an a that has learned to forget nothing.
+_LEAST_NEW = 1e-6
+
 
 class DiagonalLayer(ParallelLayer):
     """A layer whose complex state is turned and shrunk, each number by itself, and read out linearly.
@@ -111,7 +114,7 @@ class LRU(DiagonalLayer):
 
     def input_matrix(self) -> Tensor:
         """``sqrt(1 - |a|^2) B``."""
-        scale = torch.sqrt(1 - torch.exp(-2 * torch.exp(self.log_shrinking)))
+        scale = torch.sqrt((1 - torch.exp(-2 * torch.exp(self.log_shrinking))).clamp(min=_LEAST_NEW))
         return torch.cat([scale, scale]).unsqueeze(1) * self.input_weight
 
     def output_matrix(self) -> Tensor:

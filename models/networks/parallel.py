@@ -40,7 +40,9 @@ class ParallelLayer(SteppedLayer):
         """As ``Layer`` says."""
         if not self.training:
             return super().forward(x, *states)
-        y, *after = self.all_steps(self.project(x), tuple(state[0] for state in states))
+        # What is carried along all steps at once has the states' precision, whatever that of the products is.
+        given = self.project(x).to(states[0].dtype)
+        y, *after = self.all_steps(given, tuple(state[0] for state in states))
         return (y, *(state.unsqueeze(0) for state in after))
 
 

@@ -113,8 +113,7 @@ class Forecaster(nn.Module):
         self.forecasts = forecasts
         self.places = tuple(target.place for target in features.targets)
         self.has_cycles = bool(cycles)
-        lengths = [num if name in cycles else 0 for name, num in zip(features.names, features.num_codes, strict=True)]
-        self.register_buffer("cycle_lengths", torch.tensor(lengths, dtype=torch.float32), persistent=False)
+        self.register_buffer("cycle_lengths", features.cycle_lengths(cycles), persistent=False)
         self.register_buffer("initial_values", torch.tensor(features.initial_values()))
         self.register_buffer("bases", torch.tensor([target.base for target in features.targets]))
         self.register_buffer("units", torch.tensor([[target.unit] for target in features.targets]))

@@ -99,7 +99,8 @@ class RWKV7(ParallelLayer):
         a = torch.sigmoid(functional.linear(functional.linear(of_a, self.rate_down), self.rate_up, self.rate_bias))
         g = functional.linear(torch.sigmoid(functional.linear(of_g, self.gate_down)), self.gate_up)
         e = self._by_head(k * self.erased)
-        length = torch.sqrt((e * e).sum(dim=-1, keepdim=True)).clamp(min=_LEAST_LENGTH)
+        # Bounded below the root, whose slope at 0 is infinite: a first step without a reading has a key of zeros.
+        length = torch.sqrt((e * e).sum(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH**2))
         k = k * (1 + (a - 1) * self.written)
         r, k, v, w, a = (self._by_head(each) for each in (r, k, v, w, a))
         return r, k, v, w, a, e / length, g

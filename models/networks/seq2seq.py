@@ -40,16 +40,21 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 class Seq2SeqRecipe(Section):
     """Sizes and choices of an encoder-decoder.
 
-    ``score``, ``input_feeding``: of the context ``attention``, without meaning for the others.
-    ``encoder_size``: hidden units of a direction; ``dot`` and ``cosine`` need all of them to be ``decoder_size``.
-    ``dropout``: on embeddings, between layers and before the output.
-    ``cell``: of encoder and decoder.
-    ``context``: what the decoder knows of the source: ``attention`` in each step; else one vector: the ``last`` output
-    of the encoder, a function of it (``q_last``), or a learned sum of all outputs (``q_all``).
-    ``embedding_size``: numbers that stand for a symbol.
-    ``encoder_layers``, ``decoder_layers``: layers of each.
+    ``cell``: the cell of encoder and decoder.
+    ``context``: what the decoder knows of the source. With ``attention``, it looks at all of it in each step. Otherwise
+    it knows one vector: the ``last`` output of the encoder, a function of it (``q_last``), or a learned sum of all
+    outputs (``q_all``).
+    ``score``: how attention compares a step of the source with the decoder; only with the context ``attention``.
+    ``input_feeding``: whether the decoder is also given the vector of its former attention; only with the context
+    ``attention``.
+    ``embedding_size``: numbers that represent a symbol.
+    ``encoder_size``: hidden units of a direction of the encoder; ``dot`` and ``cosine`` need all directions together to
+    have ``decoder_size``.
+    ``encoder_layers``: layers of the encoder.
     ``bidirectional``: whether the encoder reads from both ends.
     ``decoder_size``: hidden units of the decoder.
+    ``decoder_layers``: layers of the decoder.
+    ``dropout``: on embeddings, between layers and before the output.
     """
 
     cell: Cell = "lstm"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ostinato.models.data.labelled import Labelled
 from ostinato.models.data.series import TrainingStatistics
+from ostinato.models.errors import RecipeError
 
 # Beyond this an amount counts as this: an outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 10.0
@@ -49,6 +50,9 @@ class StepEncoder(nn.Module):
         noise: how many standard deviations of normal noise each amount has added in training (Bishop, 1995, "Training
             with Noise is Equivalent to Tikhonov Regularization").
 
+    Raises:
+        RecipeError: there is noise and no amount.
+
     Attributes:
         encoded_size: E.
     """
@@ -64,6 +68,8 @@ class StepEncoder(nn.Module):
         self.noise = noise
         self.amounts = [place for place, num_words in enumerate(features.num_words) if not num_words]
         self.amount_names = [features.names[place] for place in self.amounts]
+        if noise and not self.amounts:
+            raise RecipeError("network.noise: is added to amounts, and all features are words: leave it out")
         self.words = [place for place, num_words in enumerate(features.num_words) if num_words]
         statistics = features.statistics
         self.register_buffer("mean", torch.tensor([statistics.mean[place] for place in self.amounts]))

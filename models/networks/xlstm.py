@@ -11,6 +11,8 @@ from torch.nn import functional
 from ostinato.models.networks.layer import Keep, SteppedLayer
 from ostinato.models.networks.parallel import ParallelLayer
 
+_LEAST_LOGARITHM = -80.0
+
 
 class SLSTM(SteppedLayer):
     """An LSTM with exponential gates, a normaliser n and a stabiliser m.
@@ -129,7 +131,8 @@ class MLSTM(ParallelLayer):
         read = torch.matmul(weights * torch.matmul(q, k.transpose(2, 3)), v) + kept * torch.matmul(q, memory)
         written = torch.matmul((weights[:, :, -1].unsqueeze(-1) * k).transpose(2, 3), v)
         memory = kept[:, :, -1:] * memory + written
-        y = self._shown(read.transpose(1, 2), m.transpose(1, 2), o.transpose(1, 2))
+        # Beyond float32's range the divisor would have no slope; what is shown is 0 long before.
+        y = self._shown(read.transpose(1, 2), m.clamp(min=_LEAST_LOGARITHM).transpose(1, 2), o.transpose(1, 2))
         return y, memory, m[:, :, -1]
 
     def _apart(self, given: Tensor) -> tuple[Tensor, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ostinato.extras import require
 from ostinato.models.data.parts import PartName
-from ostinato.models.data.series import Dataset, Floats
+from ostinato.models.data.series import Dataset, Floats, Series
 from ostinato.models.errors import DataError, RecipeError
 from ostinato.models.networks.boosted import BoostedForecaster, TreeForecaster
 from ostinato.models.networks.features import Features
@@ -47,14 +47,28 @@ def check_library() -> None:
         raise RecipeError(f"trees: LightGBM learns them, and cannot be loaded: {error}") from error
 
 
-def with_trees(
-    network: nn.Module, fitted: Fitted, recipe: Recipe, dataset: Dataset, job: Job
-) -> tuple[BoostedForecaster, Fitted]:
-    """A trained forecaster, or an ensemble, together with trees, and the validation error of both together.
+def check_rows(recipe: Recipe, dataset: Dataset) -> None:
+    """Whether there is enough to learn trees from, and to choose them by; asked before networks are trained.
 
     Raises:
         DataError: a part has too few steps.
     """
+    num_steps = Forecasts.of(recipe).num_steps
+    parts: tuple[PartName, ...] = ("training", "validation")
+    for part in parts:
+        counts = sum((~_ahead(series, part, num_steps).isnan()).sum(dim=0) for series in dataset.series)
+        for ahead, number in enumerate(torch.as_tensor(counts).amin(dim=1).tolist(), start=1):
+            if number < _LEAST_ROWS:
+                raise DataError(
+                    f"trees: the {part} part has {number} steps with a target {ahead} ahead; trees need "
+                    f"{_LEAST_ROWS}: leave [trees] out"
+                )
+
+
+def with_trees(
+    network: nn.Module, fitted: Fitted, recipe: Recipe, dataset: Dataset, job: Job
+) -> tuple[BoostedForecaster, Fitted]:
+    """A trained forecaster, or an ensemble, together with trees, and the validation error of both together."""
     assert recipe.trees is not None
     features, forecasts = Features.of(dataset), Forecasts.of(recipe)
     trees = _learned(features, forecasts, recipe, dataset, job)
@@ -67,7 +81,7 @@ def with_trees(
 def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: Dataset, job: Job) -> TreeForecaster:
     plan, first = recipe.trees, recipe.training.seed
     assert plan is not None
-    bare = TreeForecaster(features, forecasts, plan.lags, (1,), 1)
+    bare = TreeForecaster(features, forecasts, plan.lags, (1,), 1, recipe.data.cycles)
     training, validation = (_Part(dataset, part, bare) for part in ("training", "validation"))
     levels = forecasts.quantiles if forecasts.loss == "pinball" else (0.5,)
     groups: list[list[CompleteTree]] = []
@@ -85,7 +99,8 @@ def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: 
             )
         )
     job.report(len(outputs), len(outputs), "boosted trees")
-    trees = TreeForecaster(features, forecasts, plan.lags, [len(group) for group in groups], plan.max_depth)
+    num_trees = [len(group) for group in groups]
+    trees = TreeForecaster(features, forecasts, plan.lags, num_trees, plan.max_depth, recipe.data.cycles)
     plant(trees.trees, groups)
     return trees
 
@@ -112,32 +127,33 @@ class _Part:
     """The rows of a part, and how much each target changes behind them."""
 
     def __init__(self, dataset: Dataset, part: PartName, trees: TreeForecaster) -> None:
-        self.name = part
         rows, changes = [], []
         for series in dataset.series:
-            start, end = series.span(part)
-            first = max(start - 1, 0)
-            made, steps = trees.rows(torch.from_numpy(series.values[:end]).unsqueeze(0), *trees.initial_state(1))
-            now = steps[0, trees.num_lags :, trees.places].unsqueeze(1)
-            ahead = futures(series.truth[:end], trees.forecasts.num_steps) - now
-            rows.append(made[0, first : end - 1].numpy())
-            changes.append(ahead[first : end - 1].numpy())
+            steps = _steps(series, part)
+            x = torch.from_numpy(series.values[: steps.stop + 1]).unsqueeze(0)
+            made, filled = trees.rows(x, *trees.initial_state(1))
+            now = filled[0, trees.num_lags :, trees.places].unsqueeze(1)
+            rows.append(made[0, steps.start : steps.stop].numpy())
+            changes.append((_ahead(series, part, trees.forecasts.num_steps) - now[steps.start : steps.stop]).numpy())
         self._rows, self._changes = np.concatenate(rows), np.concatenate(changes)
 
     def column(self, ahead: int, target: int) -> tuple[Floats, Floats]:
-        """The rows for which it is known, and it.
-
-        Raises:
-            DataError: they are too few.
-        """
+        """The rows for which it is known, and it."""
         change = self._changes[:, ahead, target]
         known = ~np.isnan(change)
-        if (number := int(known.sum())) < _LEAST_ROWS:
-            raise DataError(
-                f"trees: the {self.name} part has {number} steps with a target {ahead + 1} ahead; trees need "
-                f"{_LEAST_ROWS}: leave [trees] out"
-            )
         return self._rows[known], change[known]
+
+
+def _steps(series: Series, part: PartName) -> range:
+    """The steps after which the next one is in a part."""
+    start, end = series.span(part)
+    return range(max(start - 1, 0), max(end - 1, 0))
+
+
+def _ahead(series: Series, part: PartName, num_steps: int) -> Tensor:
+    """What comes after each of these steps within the part, ``[n, H, K]``."""
+    steps = _steps(series, part)
+    return futures(series.truth[: steps.stop + 1], num_steps)[steps.start : steps.stop]
 
 
 @torch.no_grad()

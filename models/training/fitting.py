@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ostinato.models.errors import Diverged
+from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.recipe import TrainingRecipe
 from ostinato.models.training.job import Job
 from ostinato.models.training.optimisation import (
@@ -138,8 +138,11 @@ def fit_epochs(
 
     Raises:
         Diverged: the loss or the validation error is no longer a finite number.
+        RecipeError: it asks for members, and the caller trains one network (``train_members`` has all of them).
         RunError: the checkpoint to resume is of another training.
     """
+    if recipe.members > 1:
+        raise RecipeError("training.members: a recipe of this kind trains one network and no ensemble: leave it out")
     course = _Course(network, recipe, job, label)
     course.resume()
     while not course.is_over():

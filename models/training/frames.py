@@ -25,8 +25,10 @@ _AT_ONCE = 32
 
 
 class FrameTrainingRecipe(TrainingRecipe):
-    """How it is trained; ``loss``: of a next frame's pixels, ``squared`` (None = that) or ``absolute`` errors, or the
-    ``cross_entropy`` of pixels that are more or less full, as ink is; of labels always the cross entropy.
+    """How it is trained.
+
+    ``loss``: of the pixels of a next frame: ``squared`` errors (None = these), ``absolute`` errors, or the
+    ``cross_entropy`` of pixels that are more or less full, as ink is. Labels always have the cross entropy.
     """
 
     batch_size: Count = 16

@@ -22,8 +22,8 @@ class GenerationTraining(TrainingRecipe):
 
     ``label_smoothing``: what part of the probability all codes share (Szegedy et al., 2016).
     ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in the last; 0 is teacher forcing.
-    ``unknown_rate``: how often a symbol of a source is read as the unknown one, where there is such a one, so that the
-    network learns what to make of it.
+    ``unknown_rate``: how often a symbol of a source is read as the unknown symbol, where there is one, so that the
+    network learns to handle it.
     """
 
     batch_size: Count = 128

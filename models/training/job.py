@@ -26,7 +26,7 @@ class Job:
         """A job for something that is trained before what this one counts, and is never resumed."""
 
         def report(done: int, total: int, text: str) -> None:
-            self.report(0, total, f"{label}  epoch {done + 1}/{total}  {text}")
+            self.report(0, total, f"{label}  epoch {min(done + 1, total)}/{total}  {text}")
 
         return Job(report)
 

@@ -34,8 +34,9 @@ class TextTraining(TrainingRecipe):
     """How it is trained.
 
     ``batch_size``: lines, or streams into which a running text is cut.
-    ``window_steps``: of a running text, over how many steps the gradient flows back; the state is carried on.
-    ``unknown_rate``: how often a symbol is read as the unknown one, so that the network learns what to make of that.
+    ``window_steps``: of a running text, over how many steps the gradient flows back; the state is carried from window
+    to window.
+    ``unknown_rate``: how often a symbol is read as the unknown symbol, so that the network learns to handle it.
     """
 
     window_steps: Count = 64

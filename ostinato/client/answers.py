@@ -23,9 +23,9 @@ Found = TypeVar("Found")
 class SessionInfo:
     """A session at one moment; ``expires_at`` None = never, unless it is stepped.
 
-    ``last_at``: when its last step was, of a model with a time; None where that is not known, or was not asked for.
+    ``last_at``: the time of its last step, of a model with a time; None where that is not known, or was not asked for.
     ``offset``: of the reading applied last, in ``source``; None = none ever said it.
-    ``bits_may_differ``: of one that a state was just put into, where the state was made, if that was elsewhere.
+    ``bits_may_differ``: after ``put_state``, where the state was made, if that was elsewhere.
     """
 
     session_id: str
@@ -44,8 +44,7 @@ class SessionInfo:
 class SessionInfoPage:
     """Some of the sessions, and where the next page begins; None = that was all.
 
-    ``num_unreadable``: sessions on the way there, of whichever model, that are not among them since the service cannot
-    read their records.
+    ``num_unreadable``: sessions of any model that are left out because the service cannot read their records.
     """
 
     sessions: tuple[SessionInfo, ...]
@@ -91,7 +90,7 @@ class RowError:
 
 @dataclass(frozen=True)
 class ManyStepped:
-    """What became of one step of each of many sessions. Rows fail alone: look at ``errors``.
+    """The results of one step of each of many sessions. Rows fail alone: look at ``errors``.
 
     Attributes:
         session_ids: of the R rows.

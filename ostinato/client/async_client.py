@@ -46,23 +46,23 @@ class AsyncClient(AsyncDataFrameMethods):
     """Models and sessions of a running service; ``Client`` is the same for code that blocks. Made once, it may be used
     by one ``asyncio.run`` after another: each connects again.
 
-    A request that was refused for now (429, 503) is retried after the server's ``Retry-After``, or else after pauses
-    that double. One whose answer was lost is retried where that is safe: all are, except a ``step_many`` that lacks
-    a ``seq`` and a stream of outputs that has begun: ``seq`` keeps a step from being applied twice, the client makes
-    up the ids of sessions, and what is generated is kept nowhere (a sample without a ``seed`` is then drawn again).
+    A request that was refused for now (429, 503) is retried after the server's ``Retry-After``, or after pauses that
+    double. A request whose answer was lost is retried where that is safe. Two are not: a ``step_many`` without ``seq``,
+    and a stream of outputs that has begun. A step is not applied twice because of its ``seq``, and the client chooses
+    the ids of sessions. Generated outputs are kept nowhere, so a sample without a ``seed`` is drawn again.
 
     Every verb raises:
-        ServiceError: the service refused it; in the service's words. UnexpectedAnswer: what came is no answer to what
-            was asked; it may have been done. ServiceUnreachable: nobody answered.
+        ServiceError: the service refused it; in the service's words. UnexpectedAnswer: the answer does not belong to
+            the request, which may have been applied. ServiceUnreachable: nobody answered.
 
     Args:
-        url: as ``http://127.0.0.1:3000``; or those of replicas that share a store, which take turns.
-        key: what ``ostinato keys new`` printed, where the service has keys; None = that of the environment, in
-            ``OSTINATO_KEY`` or the file ``OSTINATO_KEY_FILE``, if there is one.
-        patience_seconds: for how long a request is retried; 0 = it is sent once. Where nobody listens, and
-            no service was reached before, each address is tried once.
-        timeout_seconds: for how long the network may be silent in one attempt; above ``patience_seconds``, an answer
-            that never comes is not asked for again.
+        url: as ``http://127.0.0.1:3000``, or several URLs of replicas that share a store, which are used in turn.
+        key: the output of ``ostinato keys new``, if the service has keys; None = the key in ``OSTINATO_KEY`` or in the
+            file ``OSTINATO_KEY_FILE``, if there is one.
+        patience_seconds: for how long a request is retried; 0 = not at all. If nothing listens, and no service was
+            reached before, each address is tried once.
+        timeout_seconds: for how long the network may be silent in one attempt. If it is above ``patience_seconds``, an
+            answer that never comes is not retried.
         transport: in place of the network, except for streams.
         choose: picks one of the URLs for an attempt.
         sleep: waits for a number of seconds.
@@ -210,8 +210,9 @@ class AsyncClient(AsyncDataFrameMethods):
     ) -> AsyncGenerator[GeneratedStep | Generation]:
         """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
-        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``aclose()``
-        does (``contextlib.aclosing``). One that breaks off is not retried: that raises ServiceUnreachable.
+        Leaving the loop closes the connection, and the service generates no more. If the generator is kept, its
+        ``aclose()`` does (``contextlib.aclosing``). A stream that breaks off is not retried: that raises
+        ServiceUnreachable.
         """
         begin, reads = self._generation.begin_stream(model, inputs, options)
         return stream_async(self._connections, begin, self._sleep, reads)
@@ -242,11 +243,11 @@ class AsyncClient(AsyncDataFrameMethods):
         ``await`` its ``open()``.
 
         Args:
-            session_id: 1 to 128 of ``A-Z a-z 0-9 . _ : -``; made up where it is None.
-            ttl_seconds: how long it may go without a chunk; 0 = for ever, None = as the server is set.
+            session_id: 1 to 128 of ``A-Z a-z 0-9 . _ : -``; chosen by the client where it is None.
+            ttl_seconds: how long it may be idle; 0 = for ever, None = the server's setting.
             version: of the model; the latest where it is None.
-            context: name -> what is the same in all its steps, for a model that takes such.
-            checkpoint: it begins from, with the steps, the version and the context that this was saved with.
+            context: name -> the inputs that are the same in all its steps, for a model that has these.
+            checkpoint: the checkpoint to begin from, with its steps, version and context.
         """
 
         def begin() -> Plan[SessionInfo]:
@@ -276,7 +277,9 @@ class AsyncClient(AsyncDataFrameMethods):
                 yield info
 
     async def session_pages(self, model: str | None = None) -> AsyncIterator[SessionInfoPage]:
-        """The same page by page; a page also tells how many sessions the service could not read on its way there."""
+        """The same page by page; a page also says how many sessions were left out because the service could not read
+        them.
+        """
         cursor: str | None = None
         while True:
             page = await self._run(self._verbs.page(model, cursor))
@@ -297,7 +300,7 @@ class AsyncClient(AsyncDataFrameMethods):
         offset: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
     ) -> ManyStepped:
         """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or times ``at`` ``[R]``. Rows fail
-        alone; the result's ``errors`` tell of them.
+        alone; the result's ``errors`` has them.
 
         It is retried after a lost answer if every row has one of these, or an ``offset`` (``[R]``: where it is in
         ``source``), and no session is in it twice.
@@ -314,7 +317,7 @@ class AsyncClient(AsyncDataFrameMethods):
         **options: Unpack[ForecastOptions],
     ) -> ManyForecasts:
         """The next ``horizon`` outputs of each of R sessions in one message, as of ``Session.forecast`` with these
-        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` tell of them.
+        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` has them.
         """
         return await self._run(self._verbs.forecasts.many(model, session_ids, horizon, known_future, options))
 

@@ -20,9 +20,9 @@ from ostinato.client.verbs import Verbs
 class AsyncSession(SessionHandle):
     """A session of an ``AsyncClient``; entering opens it, and leaving closes it, unless it is kept.
 
-    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that
-    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: send the same
-    inputs again, or ``sync()``. Tasks may share it; their chunks take turns.
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that failed
+    for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was cancelled may have been applied: repeat it with the
+    same inputs, or ``sync()``. Tasks may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
@@ -37,7 +37,7 @@ class AsyncSession(SessionHandle):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off."""
+        """Forget connections and locks, in a process that was forked."""
         super().begin_anew()
         self._loop = None
 
@@ -70,8 +70,8 @@ class AsyncSession(SessionHandle):
         """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
         ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
 
-        ``at``: the time of its first step, or of each, for a model with a time: missing steps are filled in, and inputs
-        may lack what a calendar tells. ``place``: where the chunk is in its source, in place of ``steps``; see
+        ``at``: the time of its first step, or of each, for a model with a time: missing steps are filled in, and
+        calendar features may be left out. ``place``: where the chunk is in its source, in place of ``steps``; see
         ``InSource``.
 
         Raises:
@@ -90,7 +90,7 @@ class AsyncSession(SessionHandle):
         return await self._run(self._forecast_plan(horizon, known_future, options))
 
     async def look(self) -> SessionInfo:
-        """The session as the server has it; this handle's ``steps`` stays."""
+        """The session as the server has it; ``steps`` of this object does not change."""
         return await self._run(self._look_plan())
 
     async def sync(self) -> int:
@@ -104,7 +104,7 @@ class AsyncSession(SessionHandle):
             await self._run(self._reset_plan())
 
     async def fork(self, session_id: str | None = None, ttl_seconds: float | None = None) -> AsyncSession:
-        """A copy under a new id, which goes its own way; leaving its ``async with`` block closes it."""
+        """An independent copy under a new id; leaving its ``async with`` block closes it."""
         async with self._turn:
             copy = AsyncSession(
                 self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
@@ -112,12 +112,12 @@ class AsyncSession(SessionHandle):
             return await copy.open()
 
     async def save_checkpoint(self, name: str) -> None:
-        """Keep it as it is now by a name, for ever: ``client.session(model, checkpoint=name)`` begins from there."""
+        """Keep it as it is now under a name, for ever: ``client.session(model, checkpoint=name)`` begins from there."""
         async with self._turn:
             await self._run(self._verbs.save_checkpoint(self.session_id, name))
 
     async def migrate(self, version: str) -> None:
-        """Go on by another version of its model, which runs the steps that the session keeps."""
+        """Continue with another version of its model, which runs the steps that the session keeps."""
         async with self._turn:
             await self._run(self._taken(self._verbs.migrate(self.session_id, version)))
 
@@ -126,7 +126,9 @@ class AsyncSession(SessionHandle):
         return await self._run(self._state_plan())
 
     async def put_state(self, state: bytes) -> SessionInfo:
-        """Go on from a state, as ``state()`` gave it; the session then, which says if the state was made elsewhere."""
+        """Continue from a state that ``state()`` returned; returns the session, which says if the state was made
+        elsewhere.
+        """
         async with self._turn:
             return await self._run(self._put_state_plan(state))
 

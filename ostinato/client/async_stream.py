@@ -59,7 +59,7 @@ class AsyncStream(StreamHandle):
         watch(self)
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off: the connection is the parent's, and another is made here."""
+        """Forget the connection, in a process that was forked: it is the parent's, and another is made here."""
         line = self._line
         leave_alone(line, self._connecting, self._turns)
         self._turns, self._line, self._connecting = weakref.WeakValueDictionary(), None, None
@@ -98,8 +98,8 @@ class AsyncStream(StreamHandle):
             SeqConflict: the session has another number of steps, or readings of it; ``steps`` stays as it is.
             TimeConflict: the times do not follow the session's last step.
             ServiceError: the service refused it, or does not know the session.
-            ServiceUnreachable: nobody answered within the client's patience. It may have been applied: send the same
-                inputs again, or ``sync``.
+            ServiceUnreachable: nobody answered within the client's patience. It may have been applied: repeat it with
+                the same inputs, or ``sync``.
         """
         async with self._turn(session_id):
             plan = self._step_plan(session_id, inputs, return_sequences=return_sequences, at=at, place=place)

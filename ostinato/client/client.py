@@ -43,8 +43,8 @@ Result = TypeVar("Result")
 
 class Client(DataFrameMethods):
     """Models and sessions of a running service, for code that blocks; ``AsyncClient`` says what is retried, what the
-    verbs raise, and what the arguments are. Threads may share a client, and so may processes: one that is forked off
-    connects again, and a pickled client is its settings.
+    verbs raise, and what the arguments are. Threads may share a client, and so may processes. A forked process connects
+    again, and a pickled client has only the settings.
     """
 
     def __init__(
@@ -187,8 +187,9 @@ class Client(DataFrameMethods):
     ) -> Generator[GeneratedStep | Generation]:
         """``generate``, told step by step as it is made (except for ``beam``), and at last as a whole.
 
-        Leaving the loop hangs up, and the service makes no more of it; where the generator is kept, its ``close()``
-        does (``contextlib.closing``). One that breaks off is not retried: that raises ServiceUnreachable.
+        Leaving the loop closes the connection, and the service generates no more. If the generator is kept, its
+        ``close()`` does (``contextlib.closing``). A stream that breaks off is not retried: that raises
+        ServiceUnreachable.
         """
         begin, reads = self._generation.begin_stream(model, inputs, options)
         return stream_blocking(self._connections, begin, self._sleep, reads)
@@ -242,7 +243,9 @@ class Client(DataFrameMethods):
         return (info for page in self.session_pages(model) for info in page.sessions)
 
     def session_pages(self, model: str | None = None) -> Iterator[SessionInfoPage]:
-        """The same page by page; a page also tells how many sessions the service could not read on its way there."""
+        """The same page by page; a page also says how many sessions were left out because the service could not read
+        them.
+        """
         cursor: str | None = None
         while True:
             page = self._run(self._verbs.page(model, cursor))
@@ -262,8 +265,8 @@ class Client(DataFrameMethods):
         source: str | None = None,
         offset: Sequence[int | None] | NDArray[np.integer[Any]] | None = None,
     ) -> ManyStepped:
-        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or ``at`` ``[R]``. Rows
-        fail alone; the result's ``errors`` tell of them. Sent again as ``AsyncClient`` says.
+        """One step of each of R sessions in one message: inputs ``[R, F]``, ``seq`` or ``at`` ``[R]``. Rows fail alone;
+        the result's ``errors`` has them. Retried as ``AsyncClient`` says.
         """
         options: dict[str, Any] = {"create_missing": create_missing, "at": at, "source": source, "offset": offset}
         return self._run(self._verbs.step_many(model, session_ids, inputs, seq, **options))
@@ -277,7 +280,7 @@ class Client(DataFrameMethods):
         **options: Unpack[ForecastOptions],
     ) -> ManyForecasts:
         """The next ``horizon`` outputs of each of R sessions in one message, as of ``Session.forecast`` with these
-        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` tell of them.
+        options; ``known_future`` is of all of them. Rows fail alone; the result's ``errors`` has them.
         """
         return self._run(self._verbs.forecasts.many(model, session_ids, horizon, known_future, options))
 

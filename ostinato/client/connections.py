@@ -58,7 +58,7 @@ class Connections(Generic[Http]):
         return http
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off."""
+        """Forget connections and locks, in a process that was forked."""
         inherited = list(self._streams)
         leave_alone(self._http, inherited)
         self._lock, self._streams, self._http = threading.Lock(), weakref.WeakSet(), None
@@ -108,7 +108,7 @@ class LoopConnections(Connections[httpx2.AsyncClient]):
         return of_this_loop or unused
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off."""
+        """Forget connections and locks, in a process that was forked."""
         leave_alone(self._of_loops)
         self._of_loops = {}
         super().begin_anew()

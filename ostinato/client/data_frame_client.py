@@ -92,14 +92,14 @@ class AsyncDataFrameMethods:
         their order: ``id``, ``time``, and the outputs by their names, NaN where a row has none.
 
         Sessions are looked up once, and each step has its ``seq``, so what is retried after a lost answer is applied
-        once. With ``time`` a model whose steps have times is told these instead (``at``), unless ``seq`` is given: the
-        frame then needs no columns of what the calendar tells, missing steps are filled in, and older ones are refused.
-        Rows fail alone, and hold up their own session.
+        once. With ``time`` a model whose steps have times is sent these instead (``at``), unless ``seq`` is given. The
+        frame then needs no columns of calendar features, missing steps are filled in, and older steps are refused. Rows
+        fail alone, and only their own session waits.
 
         Args:
             id: the column with the sessions' ids.
             time: the column by which the rows of an id are ordered; two of one time are refused. None = in their order.
-            create_missing: open sessions that there are not, with their context where the frame has its columns.
+            create_missing: open sessions that do not exist, with their context if the frame has its columns.
             seq: steps that each session is believed to have, by id or one number for all; None = look them up.
 
         Raises:
@@ -135,14 +135,14 @@ class AsyncDataFrameMethods:
     ) -> Any:
         """Look ahead in a session for each id. Returns a frame with ``horizon`` rows for each: ``id``, ``time``,
         ``ahead`` (1, 2, ...), the outputs by their names, and what the options ask for: ``lower_80`` and ``upper_80``
-        of ``level=80``, ``quantile_0.1`` of ``quantiles=0.1``; of several targets, behind its name.
+        of ``level=80``, ``quantile_0.1`` of ``quantiles=0.1``; of several targets, after its name.
 
         Args:
             ids: a frame with a column ``id``, such a column, or a list; each is asked once.
-            known_future: a frame with what is known of the steps ahead, ``horizon`` rows for each id, or for all alike
-                where it has no column ``id``; inputs that it has no column of are missing.
-            time: its column with the times of these steps, which are held to those that the service tells; without
-                ``known_future``, what the column is called that has these.
+            known_future: a frame with the known values of the steps ahead: ``horizon`` rows for each id, or for all ids
+                if it has no column ``id``. Inputs without a column are missing.
+            time: its column with the times of these steps, which must be the times that the service answers. Without
+                ``known_future``, the name of the column with the times in the result.
             options: ``level``, ``quantiles``, and the ``seed`` where these are taken from sample paths.
 
         Raises:

@@ -19,10 +19,10 @@ Known: TypeAlias = Mapping[str, Row] | Rows | None
 
 
 class ForecastOptions(TypedDict, total=False):
-    """What is told in addition to the outputs.
+    """What is answered in addition to the outputs.
 
-    ``level``: of intervals, in percent: 80, or [80, 95]. ``quantiles``: probabilities. ``num_samples``: paths, drawn
-    from ``seed``; without one the service draws one, and tells it.
+    ``level``: of intervals, in percent: 80, or [80, 95]. ``quantiles``: probabilities. ``num_samples``: sample paths,
+    drawn from ``seed``; without a seed the service chooses one, and answers it.
     """
 
     level: float | Iterable[float]

@@ -31,7 +31,7 @@ class StreamHandle:
     Attributes:
         model: of every session in it.
         steps: session id -> how many steps were applied, as far as this stream knows.
-        filled: how many steps that nobody sent the last chunk had filled in, where it had times.
+        filled: how many steps that were not sent the last chunk filled in, if it had times.
         output_steps: of a model that answers once a frame, the step that each row of the last answer is of; else None.
         anomaly, events: of a calibrated forecaster, of the last answer; see ``Stepped``.
     """

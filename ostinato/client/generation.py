@@ -59,8 +59,8 @@ class GeneratedOutput:
         value: the text, the codes, or the numbers.
         score: its log-probability, that of its stop included; None of numbers. The length penalty only ranks.
         finish_reason: ``stop``, or ``length`` where ``max_steps`` were made.
-        log_probs: of each of its T symbols, and of its stop where there is one; None where nobody asked.
-        attention: float32 ``[T, S]``: how far each symbol looked at each step of the source; None where nobody asked.
+        log_probs: of each of its T symbols, and of its stop where there is one; None if not asked for.
+        attention: float32 ``[T, S]``: how far each symbol attended to each step of the source; None if not asked for.
     """
 
     value: Value
@@ -72,10 +72,10 @@ class GeneratedOutput:
 
 @dataclass(frozen=True)
 class Generation:
-    """What came of a request.
+    """The outputs of a request.
 
     Attributes:
-        seed: what the draws of ``sample`` followed from; None of other methods.
+        seed: the seed of ``sample``; None for other methods.
         outputs: for each input all of its outputs.
     """
 
@@ -92,7 +92,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class GeneratedStep:
-    """A step of an output, told when it was made.
+    """A step of an output, as soon as it is generated.
 
     Attributes:
         index: of the input.
@@ -113,7 +113,7 @@ class GeneratedStep:
 class Scored:
     """How likely an output is: the sum of its log-probabilities, and that of each symbol and of the stop.
 
-    Minus infinity where the model rules it out.
+    Minus infinity if the model excludes it.
     """
 
     score: float

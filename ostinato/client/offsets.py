@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 
 class InSource(TypedDict, total=False):
-    """Where a chunk is, in place of ``seq``: retried, from wherever, it is answered again and not applied twice.
+    """The place of a chunk in its source, instead of ``seq``: a retry, also by another client, is answered again and
+    not applied twice.
 
     Attributes:
-        source: what the readings come from, as ``"readings/3"``; at most 255 characters.
-        offset: where the last of them is in it.
-        first_offset: where the first of them is: needed where a chunk of several steps may come again cut otherwise.
+        source: where the readings come from, as ``"readings/3"``; at most 255 characters.
+        offset: where the last reading of the chunk is in it.
+        first_offset: where the first of them is in it; needed if a retry may cut its chunks of several steps
+            differently.
     """
 
     source: str

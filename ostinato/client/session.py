@@ -29,7 +29,7 @@ class SessionHandle:
     Attributes:
         session_id, model, version: empty until the session is open.
         steps: how many steps were applied, as far as this client knows: the ``seq`` of its next chunk.
-        filled: how many steps that nobody sent the last chunk had filled in, where it had times.
+        filled: how many steps that were not sent the last chunk filled in, if it had times.
         output_steps: of a model that answers once a frame, the step that each row of the last answer is of, int64
             ``[k]``, by name where there are several outputs; else None.
         anomaly, events: of a calibrated forecaster, how surprising the reading of each row of the last answer was, 0 to
@@ -61,7 +61,7 @@ class SessionHandle:
 
     @property
     def session_id(self) -> str:
-        """The server's name of it."""
+        """The session's id."""
         return self._info.session_id if self._info else ""
 
     @property
@@ -76,7 +76,7 @@ class SessionHandle:
 
     @property
     def last_at(self) -> datetime | None:
-        """When its last step was, as far as this client knows."""
+        """The time of its last step, as far as this client knows."""
         return self._info.last_at if self._info else None
 
     @property
@@ -148,9 +148,9 @@ class SessionHandle:
 class Session(SessionHandle):
     """A session of a ``Client``; leaving its ``with`` block closes it, unless it is kept.
 
-    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that
-    failed for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was interrupted may have been applied: send the
-    same inputs again, or ``sync()``. Threads may share it; their chunks take turns.
+    ``seq`` is sent with every chunk, so a chunk whose answer was lost is retried and not applied twice. One that failed
+    for good (``ServiceUnreachable``, ``UnexpectedAnswer``) or was interrupted may have been applied: repeat it with the
+    same inputs, or ``sync()``. Threads may share it; their chunks take turns.
 
     Every verb raises:
         ServiceError: the service refused it. ServiceUnreachable: nobody answered within the client's patience.
@@ -165,7 +165,7 @@ class Session(SessionHandle):
         run(self._open_plan())
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off."""
+        """Forget connections and locks, in a process that was forked."""
         super().begin_anew()
         self._turn = threading.Lock()
 
@@ -184,8 +184,8 @@ class Session(SessionHandle):
         """Apply a chunk ``[n, F]`` (None or NaN = missing); returns outputs float32 ``[n, O]``, or the last one
         ``[1, O]`` without ``return_sequences``; integers stay integers. Several outputs are a dictionary by name.
 
-        ``at``: the time of its first step, or of each, for a model with a time: missing steps are filled in, and inputs
-        may lack what a calendar tells. ``place``: where the chunk is in its source, in place of ``steps``; see
+        ``at``: the time of its first step, or of each, for a model with a time: missing steps are filled in, and
+        calendar features may be left out. ``place``: where the chunk is in its source, in place of ``steps``; see
         ``InSource``.
 
         Raises:
@@ -204,7 +204,7 @@ class Session(SessionHandle):
         return self._run(self._forecast_plan(horizon, known_future, options))
 
     def look(self) -> SessionInfo:
-        """The session as the server has it; this handle's ``steps`` stays."""
+        """The session as the server has it; ``steps`` of this object does not change."""
         return self._run(self._look_plan())
 
     def sync(self) -> int:
@@ -218,19 +218,19 @@ class Session(SessionHandle):
             self._run(self._reset_plan())
 
     def fork(self, session_id: str | None = None, ttl_seconds: float | None = None) -> Session:
-        """A copy under a new id, which goes its own way; leaving its ``with`` block closes it."""
+        """An independent copy under a new id; leaving its ``with`` block closes it."""
         with self._turn:
             return Session(
                 self._run, self._verbs, lambda: self._fork_plan(session_id, ttl_seconds), closes_at_exit=True
             )
 
     def save_checkpoint(self, name: str) -> None:
-        """Keep it as it is now by a name, for ever: ``client.session(model, checkpoint=name)`` begins from there."""
+        """Keep it as it is now under a name, for ever: ``client.session(model, checkpoint=name)`` begins from there."""
         with self._turn:
             self._run(self._verbs.save_checkpoint(self.session_id, name))
 
     def migrate(self, version: str) -> None:
-        """Go on by another version of its model, which runs the steps that the session keeps."""
+        """Continue with another version of its model, which runs the steps that the session keeps."""
         with self._turn:
             self._run(self._taken(self._verbs.migrate(self.session_id, version)))
 
@@ -239,7 +239,9 @@ class Session(SessionHandle):
         return self._run(self._state_plan())
 
     def put_state(self, state: bytes) -> SessionInfo:
-        """Go on from a state, as ``state()`` gave it; the session then, which says if the state was made elsewhere."""
+        """Continue from a state that ``state()`` returned; returns the session, which says if the state was made
+        elsewhere.
+        """
         with self._turn:
             return self._run(self._put_state_plan(state))
 

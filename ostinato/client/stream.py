@@ -61,7 +61,7 @@ class Stream(StreamHandle):
         watch(self)
 
     def begin_anew(self) -> None:
-        """Be as new, in a process that was forked off: the connection is the parent's, and another is made here."""
+        """Forget the connection, in a process that was forked: it is the parent's, and another is made here."""
         inherited = self._connection
         leave_alone(inherited, self._opened)
         self._turn, self._connection, self._opened = threading.Lock(), None, contextlib.ExitStack()
@@ -98,8 +98,8 @@ class Stream(StreamHandle):
             SeqConflict: the session has another number of steps, or readings of it; ``steps`` stays as it is.
             TimeConflict: the times do not follow the session's last step.
             ServiceError: the service refused it, or does not know the session.
-            ServiceUnreachable: nobody answered within the client's patience. It may have been applied: send the same
-                inputs again, or ``sync``.
+            ServiceUnreachable: nobody answered within the client's patience. It may have been applied: repeat it with
+                the same inputs, or ``sync``.
         """
         with self._turn:
             plan = self._step_plan(session_id, inputs, return_sequences=return_sequences, at=at, place=place)

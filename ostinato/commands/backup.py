@@ -16,15 +16,15 @@ SCHEME = "lmdb://"
 
 
 def backup(
-    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make, which holds the copy.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to create for the copy.")],
     state: Annotated[
         str, typer.Option("--state", help="Store of the sessions, lmdb://PATH.", envvar="OSTINATO_STATE")
     ] = "lmdb://state",
 ) -> None:
     """Copy the sessions of a folder, as they are now, while servers step them.
 
-    Every step that was answered before is in the copy, and 'ostinato serve --state lmdb://FOLDER' serves it. It needs
-    no server, and commits wait for some milliseconds. A Redis is backed up by its own means.
+    Every step that was answered before is in the copy, and 'ostinato serve --state lmdb://FOLDER' serves it. This needs
+    no server, and commits wait for some milliseconds. Back up a Redis with its own tools.
 
     [bold]Examples[/]
 

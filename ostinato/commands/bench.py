@@ -52,48 +52,57 @@ def bench(
     url: Url = URL,
     protocol: Annotated[
         Literal["v1", "oip"],
-        typer.Option(help="The service's own under /v1, or the Open Inference Protocol, which Triton speaks, too."),
+        typer.Option(
+            help="The service's own protocol under /v1, or the Open Inference Protocol, which Triton speaks too."
+        ),
     ] = "v1",
     sessions: Annotated[
-        int, typer.Option("--sessions", "--sequences", min=1, max=4096, help="Sequences at once, after one alone.")
+        int,
+        typer.Option(
+            "--sessions",
+            "--sequences",
+            min=1,
+            max=4096,
+            help="Sequences at the same time, after a measurement with one.",
+        ),
     ] = 256,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long each load takes.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of each measurement.")] = 10.0,
     steps: Annotated[int, typer.Option(min=1, max=4096, help="Steps in a request.")] = 1,
     length: Annotated[
         int,
         typer.Option(
             min=0,
             max=100_000,
-            help="Steps of a sequence; it ends then, and another begins. 0 = one continues as long as the load.",
+            help="Steps of a sequence, after which another begins; 0 = one sequence for the whole measurement.",
         ),
     ] = 0,
     rate: Annotated[
         float,
         typer.Option(
             min=0.0,
-            help="Requests a second, sent when they are due whatever is answered (a Poisson process). 0 = each client "
-            "sends when it has its answer.",
+            help="Requests a second, sent at their time even if earlier ones are not answered (a Poisson process). "
+            "0 = each client sends when it has its answer.",
         ),
     ] = 0.0,
     tensors: Annotated[
         Tensors | None,
-        typer.Option(help="How tensors are sent.", show_default="binary where the protocol has it: oip"),
+        typer.Option(help="How tensors are sent.", show_default="binary with oip, otherwise json"),
     ] = None,
     transport: Annotated[
         Literal["http", "grpc", "grpc-stream"],
         typer.Option(
-            help="Of the protocol oip: http; grpc, a call for each request; or grpc-stream, all in one stream.",
+            help="With the protocol oip: http; grpc, a call for each request; or grpc-stream, all in one stream.",
             metavar="WAY",
         ),
     ] = "http",
     ids: Annotated[
-        Ids, typer.Option(help="Of the protocol oip, what sequences are named by: numbers or strings.", metavar="KIND")
+        Ids, typer.Option(help="With the protocol oip: name sequences by numbers or strings.", metavar="KIND")
     ] = "numbers",
     repository: Annotated[
         Path | None,
         typer.Option(
-            help="The models as they are served, or the directory of one version: its graph is run here, too, and "
-            "answers are compared.",
+            help="The folder of the models, or the directory of one version. Its graph is run here too, and answers "
+            "are compared with it.",
             show_default="none",
         ),
     ] = None,
@@ -101,23 +110,23 @@ def bench(
         bool,
         typer.Option(
             "--no-check",
-            help="Do not compare answers: with an offline run where there is a --repository, else with those to the "
-            "same steps sent again, one sequence at a time.",
+            help="Do not compare answers. Otherwise they are compared with an offline run of --repository, or "
+            "without it with a second run of the same steps, one sequence at a time.",
         ),
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="How far a compared answer may be off; 0 = the same to the bit.")
+        float, typer.Option(min=0.0, help="How much a compared answer may differ; 0 = equal to the bit.")
     ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many steps a second a running server applies, with one sequence and with many: one step a
-    request, or some. It may be this service, Triton, or whatever speaks the sequence extension of the Open Inference
-    Protocol; what the model takes is asked of the server, and inputs are drawn, the same in every run.
+    """Measure how many steps a second a running server applies, with one sequence and with many. The server is this
+    service, Triton, or any other with the sequence extension of the Open Inference Protocol. The command asks it
+    what the model takes. Inputs are drawn at random, the same in every run.
 
-    Fast and wrong is a failure. The answers of the load are compared with an offline run ('ostinato run'), to the bit,
-    where there is a --repository, which also tells how fast onnxruntime alone runs the same graph; else with what the
-    server answers to the same steps, one sequence at a time: a server that swaps states is found. Exit status 1 if one
-    differs, or a request was refused. The sequences are ended.
+    An answer that is fast and wrong is a failure. With --repository, answers are compared to the bit with an offline
+    run ('ostinato run'), and the speed of onnxruntime alone with the same graph is shown. Without it, answers are
+    compared with those of a second run of the same steps, one sequence at a time, which finds a server that swaps
+    states. The exit status is 1 if an answer differs or a request was refused. The sequences are ended.
 
     [bold]Examples[/]
 

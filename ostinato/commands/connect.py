@@ -19,7 +19,7 @@ def connect(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="What is read, where answers go, and how (TOML).",
+            help="TOML file: what is read, and where answers go.",
             metavar="CONFIG.toml",
             show_default="none, with --init",
         ),
@@ -28,25 +28,25 @@ def connect(
         str,
         typer.Option(
             "--init",
-            help="Print a file to begin with, for this kind of source: kafka, mqtt, redis, file or stdin.",
+            help="Print a first file for this kind of source: kafka, mqtt, redis, file or stdin.",
             metavar="KIND",
             show_default="none",
         ),
     ] = "",
-    model: Annotated[str, typer.Option("--model", "-m", help="Of --init: the model.")] = "beijing-lstm",
+    model: Annotated[str, typer.Option("--model", "-m", help="With --init: the model.")] = "beijing-lstm",
     check: Annotated[
-        bool, typer.Option("--check", help="Compare the file with the model of the running service, and end.")
+        bool, typer.Option("--check", help="Only compare the file with the model of the running service.")
     ] = False,
 ) -> None:
     """Carry readings from Kafka, MQTT, Redis Streams, a file or standard input through a model's sessions, one session
-    for each key, and the answers on to where they are wanted.
+    for each key, and send the answers on.
 
-    From Kafka to Kafka, and to Redis or a file from whatever can be read again, each reading is applied once and
-    answered once, whatever is killed on the way. What cannot be read or applied goes to the dead letters with the
-    reason. On SIGTERM or Ctrl-C the batch under way is finished.
+    From Kafka to Kafka, and to Redis or a file from any source that can be read again, each reading is applied once and
+    answered once, even if processes are killed. A reading that cannot be read or applied goes to the dead letters with
+    the reason. On SIGTERM or Ctrl-C the batch under way is finished.
 
-    Of a calibrated model each answer tells how surprising its reading was, and the section webhook of the file names
-    who is told of anomalies and of levels that are crossed: signed, and at least once.
+    With a calibrated model each answer says how surprising its reading was. The section webhook of the file names who
+    is sent anomalies and crossed levels: signed, and at least once.
 
     [bold]Examples[/]
 

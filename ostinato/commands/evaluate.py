@@ -56,11 +56,11 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="Table with a header: CSV, Parquet or JSON.", metavar="FILE")],
     horizon: Annotated[int, typer.Option(min=1, help="Steps ahead to forecast and score.")] = 24,
     origins: Annotated[
-        int, typer.Option(min=0, help="Steps from which forecasts are made, of each series; 0 = all.")
+        int, typer.Option(min=0, help="Steps of each series from which forecasts are made; 0 = all.")
     ] = 100,
     season: Annotated[
         int,
-        typer.Option(min=0, help="Steps of a season; 1 = there is none.", show_default="by the model's step"),
+        typer.Option(min=0, help="Steps of a season; 1 = no season.", show_default="by the model's step"),
     ] = 0,
     ets: Annotated[
         bool | None,
@@ -76,7 +76,7 @@ def evaluate(
     context: Annotated[
         str,
         typer.Option(
-            help="What is the same in all steps: an object of JSON, or a file of it.",
+            help="The model's context, which is the same in all steps: a JSON object, or a file with one.",
             show_default="the first row of each series, by the names of its columns",
         ),
     ] = "",
@@ -84,17 +84,17 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="File for the scores: .json or .md.", show_default="none")
     ] = None,
 ) -> None:
-    """Evaluate a forecaster offline by rolling origins: from many steps of a table it forecasts, and is scored by how
-    many steps ahead, next to persistence (the last value seen), the seasonal naive forecast (the value one season
-    before) and ETS (exponential smoothing, fitted again at each origin; the extra 'evaluate').
+    """Evaluate a forecaster offline by rolling origins. It forecasts from many steps of a table, and each number of
+    steps ahead is scored. It is compared with persistence (the last value seen), the seasonal naive forecast (the
+    value one season before) and ETS (exponential smoothing, fitted again at each origin; the extra 'evaluate').
 
-    The model's forecasts are those of a live session that was stepped through the rows ahead, to the bit. All forecasts
-    are scored over the same values. MASE is the error divided by that of the seasonal naive forecast one season ahead,
-    over the rows ahead of the first origin. Where the model answers quantiles, their pinball loss and the share of the
-    values between the lowest and the highest are shown, too.
+    The forecasts are equal, to the bit, to those of a live session after the same rows. All forecasts are scored on the
+    same values. MASE is the error divided by that of the seasonal naive forecast one season ahead, on the rows before
+    the first origin. Where the model answers quantiles, their pinball loss is shown, and the share of the values
+    between the lowest and the highest.
 
-    The rows ahead of the first origin are run and not scored. It is --from; else where the model's test part began,
-    if the manifest and the table say when that was; else the last fifth.
+    The rows before the first origin are run and not scored. The first origin is --from. Without it, it is where the
+    model's test part began, if the manifest and the table say when that was, and otherwise the last fifth.
 
     [bold]Examples[/]
 

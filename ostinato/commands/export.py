@@ -36,7 +36,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--input",
-            help="An input of the module, again for each: its name, axes (B batch, T steps, and sizes) and dtype.",
+            help="An input of the module: its name, axes (B batch, T steps, and sizes) and dtype; may be repeated.",
             metavar="NAME:SHAPE[:DTYPE]",
             show_default="one, by --input-shape",
         ),
@@ -44,27 +44,27 @@ def export(
     context: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is the same in all steps of a sequence, again for each: customer:B,4",
+            help="An input that is the same in all steps of a sequence, as customer:B,4; may be repeated.",
             metavar="NAME:SHAPE[:DTYPE]",
             show_default="none",
         ),
     ] = None,
     inputs_file: Annotated[
         Path | None,
-        typer.Option("--inputs", help="TOML or JSON with inputs, context and outputs.", show_default="none"),
+        typer.Option("--inputs", help="TOML or JSON file with inputs, context and outputs.", show_default="none"),
     ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Checkpoint to load: .ckpt, .pt, .pth, .safetensors.", show_default="as returned"),
     ] = None,
     steps_per_answer: Annotated[
-        int, typer.Option(min=1, help="Steps that the module takes for one answer; a session's step is so many.")
+        int, typer.Option(min=1, help="Steps that the module takes for one answer; one step of a session is so many.")
     ] = 1,
     framing: Annotated[
         str,
         typer.Option(
-            help="The module is given windows of so many steps, one behind each HOP new ones; sessions are sent steps. "
-            "The first begins with zeros; with :full behind it is there when WINDOW steps are.",
+            help="The module takes windows of WINDOW steps, one for every HOP new steps, and sessions are sent "
+            "steps. The first window begins with zeros; with :full it begins after WINDOW steps.",
             metavar="WINDOW:HOP[:full]",
             show_default="none",
         ),
@@ -72,7 +72,7 @@ def export(
     delay: Annotated[
         str,
         typer.Option(
-            help="The answer to step t speaks of step t - D: 3, or of several outputs by name: mean=3,kind=0",
+            help="The answer to step t is about step t - D, as 3; for several outputs by name, as mean=3,kind=0",
             metavar="D",
             show_default="none",
         ),
@@ -91,17 +91,21 @@ def export(
         str, typer.Option(help="Names of the states: h,c", show_default="those of forward's arguments")
     ] = "",
     feedback: Annotated[
-        str, typer.Option(help="Which output is the next value of which input: forecast=load", show_default="none")
+        str,
+        typer.Option(help="Which output predicts the next value of which input: forecast=load", show_default="none"),
     ] = "",
     num_codes: Annotated[
         int,
         typer.Option(
-            min=0, help="An input of whole numbers has the codes 0 to N-1, as tokens; 0 = not known.", metavar="N"
+            min=0, help="An input of whole numbers, as tokens, has the codes 0 to N-1; 0 = not known.", metavar="N"
         ),
     ] = 0,
     missing: Annotated[bool, typer.Option("--missing", help="The module takes NaN for a missing value.")] = False,
     step_by_step: Annotated[
-        bool, typer.Option("--step-by-step", help="A graph of one step, run once a step; loops need it not.")
+        bool,
+        typer.Option(
+            "--step-by-step", help="Write a graph of one step, which is run once for each step; loops do not need it."
+        ),
     ] = False,
     minus_infinity: Annotated[
         bool, typer.Option("--minus-infinity", help="The output may be minus infinity (null in JSON), as log(0) is.")
@@ -109,14 +113,14 @@ def export(
     task: Annotated[
         str,
         typer.Option(
-            help="recurrent: steps, with states; sequence: whole sequences, forward(x, lengths).",
-            show_default="found: 'sequence' for what reads both ways or takes lengths",
+            help="recurrent: steps, with states. sequence: whole sequences, forward(x, lengths).",
+            show_default="found: 'sequence' if the module reads in both directions or takes lengths",
         ),
     ] = "",
     description: Annotated[str, typer.Option(help="What the model does, for people.", show_default="nothing")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the model.", show_default="none")] = "",
     check: Annotated[
-        bool, typer.Option("--check", help="Export and prove, show what came of it, and write nothing.")
+        bool, typer.Option("--check", help="Export and prove, show the result, and write nothing.")
     ] = False,
     quantize: Quantize = "",
     max_loss: MaxLoss = None,
@@ -124,14 +128,14 @@ def export(
         int,
         typer.Option(
             min=0,
-            help="A session keeps its last N steps, by which it can be migrated to another version.",
+            help="A session keeps its last N steps, so that it can be migrated to another version.",
             metavar="N",
         ),
     ] = 0,
     time_step: Annotated[
         str,
         typer.Option(
-            help="How far steps are apart, as '1 hour' or '1 month', for sessions that are told times ('at').",
+            help="The time between two steps, as '1 hour' or '1 month', for sessions that are sent times ('at').",
             metavar="STEP",
             show_default="as in training",
         ),
@@ -139,7 +143,7 @@ def export(
     zone: Annotated[
         str,
         typer.Option(
-            help="Whose clock and calendar the times and their features are of: Europe/Berlin.",
+            help="Time zone of the times and their features, as Europe/Berlin.",
             metavar="NAME",
             show_default="UTC",
         ),
@@ -147,8 +151,8 @@ def export(
     origin: Annotated[
         str,
         typer.Option(
-            help="A step by that clock, where steps are not those of midnight and of the first: 2026-01-05 has weeks "
-            "begin on Mondays, 2026-01-31 has months end.",
+            help="A moment that is a step, where steps are not at midnight or on the first of a month. With "
+            "2026-01-05 weeks begin on Mondays, with 2026-01-31 steps are the ends of months.",
             metavar="TIME",
             show_default="as in training",
         ),
@@ -158,7 +162,7 @@ def export(
         typer.Option(
             min=0,
             max=100_000,
-            help="How many steps that nobody sent are put in as missing at most, before a chunk and in it.",
+            help="How many steps that were not sent are filled in as missing at most, before a chunk and in it.",
             metavar="N",
             show_default="1000",
         ),
@@ -166,8 +170,8 @@ def export(
     interval: Annotated[
         str,
         typer.Option(
-            help="Of an irregular series: the feature that holds the time since the step before, its unit (second, "
-            "minute, hour, day), and its number at first (none = missing): gap:minute:0",
+            help="Of an irregular series: the feature with the time since the step before, its unit (second, "
+            "minute, hour, day), and its first number (none = missing), as gap:minute:0",
             metavar="FEATURE[:UNIT[:FIRST]]",
             show_default="none",
         ),
@@ -176,8 +180,8 @@ def export(
         int,
         typer.Option(
             min=0,
-            help="Of a forecaster's run: sessions tell intervals up to N steps ahead, and anomalies, from what its "
-            "forecasts were off by in the validation part.",
+            help="Of a forecaster's run: sessions answer intervals up to N steps ahead, and anomalies. They follow "
+            "from how far its forecasts were off in the validation part.",
             metavar="N",
         ),
     ] = 0,
@@ -187,12 +191,13 @@ def export(
     ] = None,
     alarm: Annotated[
         str,
-        typer.Option(help="With --calibrate: an anomaly begins at this score and ends at that.", metavar="BEGIN:END"),
+        typer.Option(help="With --calibrate: the scores at which an anomaly begins and ends.", metavar="BEGIN:END"),
     ] = "0.99:0.9",
     crossing: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --calibrate: told when a feature is above (or below) a limit, until it is back: 'pm2.5>150:140'",
+            help="With --calibrate: report when a feature is above (or below) a limit, until it is back: "
+            "'pm2.5>150:140'",
             metavar="FEATURE>LIMIT[:UNTIL]",
             show_default="none",
         ),
@@ -200,12 +205,12 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     bentoml: Annotated[bool, typer.Option("--bentoml", help="Save to the BentoML model store, too.")] = False,
 ) -> None:
-    """Export to ONNX and prove it: any batch, any length, any chunks, the state carried.
+    """Export a module to ONNX and prove it: for any batch, any length and any chunks, with the state carried.
 
-    The module keeps the contract forward(x, *state) -> (y, *state) and initial_state(batch_size), or says the same in
-    another structure (forward(x, state=None), dicts, tuples): docs/export.md has a table. Or it answers whole
-    sequences, forward(x, lengths) -> y, as what reads them both ways does. The graph is written with golden answers of
-    the trained network and a manifest that says how near the graph comes to it.
+    The module has forward(x, *state) -> (y, *state) and initial_state(batch_size), or the same in another structure
+    (forward(x, state=None), dicts, tuples): docs/export.md has a table. Or it answers whole sequences, forward(x,
+    lengths) -> y, as a network that reads in both directions does. The graph is written with golden answers of the
+    trained network, and a manifest that says how near the graph comes to it.
 
     [bold]Examples:[/] a run, a run with intervals, a module of your own, one of several inputs
 

@@ -57,42 +57,51 @@ def generate(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--input", "-i", help="A file in place of texts: .json, .npy, or a table.", show_default="none"),
+        typer.Option("--input", "-i", help="A file instead of texts: .json, .npy, or a table.", show_default="none"),
     ] = None,
     first: FirstRow = "",
     limit: RowLimit = 0,
     time: TimeNames = "",
     gaps: GapsOption = None,
-    method: Annotated[Method, typer.Option(help="The likeliest symbol, the likeliest output, or a draw.")] = (
-        Method.greedy
-    ),
+    method: Annotated[
+        Method, typer.Option(help="Take the most likely symbol, the most likely output, or draw at random.")
+    ] = (Method.greedy),
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="The most steps of an output.", show_default="the server's limit")
     ] = None,
     num_return: Annotated[int | None, typer.Option(min=1, help="Outputs for each input.", show_default="1")] = None,
     num_beams: Annotated[
-        int | None, typer.Option(min=1, help="Beam: how many are followed.", show_default=str(DEFAULT_BEAMS))
+        int | None,
+        typer.Option(min=1, help="With beam: how many candidates are followed.", show_default=str(DEFAULT_BEAMS)),
     ] = None,
     length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Beam: favours longer outputs.", show_default="0, not at all")
+        float | None, typer.Option(min=0, help="With beam: above 0, longer outputs are preferred.", show_default="0")
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0, help="Sample: below 1 the likely, above it the unlikely gain.", show_default="1"),
+        typer.Option(
+            min=0, help="With sample: below 1, likely symbols become more likely; above 1, less.", show_default="1"
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=0, help="Sample: from so many likeliest symbols; 0 = all.", show_default="0")
+        int | None,
+        typer.Option(min=0, help="With sample: draw from this many most likely symbols; 0 = all.", show_default="0"),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Sample: from the likeliest that have this probability together.", show_default="1, all"
+            min=0,
+            max=1,
+            help="With sample: draw from the most likely symbols that together have this probability.",
+            show_default="1, all",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Sample: the same seed draws the same.", show_default="by chance")
+        int | None, typer.Option(min=0, help="With sample: the same seed gives the same output.", show_default="random")
     ] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Of the model.", show_default="the latest")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The model's version.", show_default="the latest")
+    ] = None,
     log_probs: Annotated[bool, typer.Option("--log-probs", help="Show the log-probability of each symbol.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Show outputs as they are made; with --json, each step as a line.")
@@ -101,7 +110,7 @@ def generate(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw what each symbol looked at to a .png, .svg or .pdf.", metavar="FILE", show_default="no picture"
+            help="Draw what each symbol attended to, as .png, .svg or .pdf.", metavar="FILE", show_default="no picture"
         ),
     ] = None,
     url: Url = URL,
@@ -109,8 +118,8 @@ def generate(
 ) -> None:
     """Write with a model of a running service: an output for each text, for each input of a file, or from nothing.
 
-    Texts are spelled in the model's vocabulary. With --plot the picture of its attention is drawn, too: a row for each
-    symbol that was written, a column for each of the source.
+    Texts are spelled in the model's vocabulary. With --plot a picture of its attention is drawn, too, with a row for
+    each symbol that was written and a column for each symbol of the source.
 
     [bold]Examples[/]
 

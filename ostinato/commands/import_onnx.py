@@ -38,7 +38,7 @@ def import_(
     triton: Annotated[
         Path | None,
         typer.Option(
-            help="A model repository of Triton: all its models and versions, or those of --name and --version.",
+            help="A model repository of Triton: import all its models and versions, or those of --name and --version.",
             metavar="MODEL_REPOSITORY",
             show_default="none",
         ),
@@ -47,7 +47,7 @@ def import_(
         list[str] | None,
         typer.Option(
             "--state",
-            help="A state: an input, and the output that is its next value; again for each.",
+            help="A state: an input, and the output with its next value; may be repeated.",
             metavar="IN=OUT",
             show_default="found",
         ),
@@ -55,7 +55,7 @@ def import_(
     framing: Annotated[
         str,
         typer.Option(
-            help="Of a graph that is given windows: their steps, and how many of them are new: 576:512",
+            help="For a graph that takes windows: their steps, and how many of these are new, as 576:512",
             metavar="WINDOW:HOP",
             show_default="none",
         ),
@@ -64,7 +64,7 @@ def import_(
         list[str] | None,
         typer.Option(
             "--constant",
-            help="An input that is the same in every run, as a sample rate is; again for each: sr=16000",
+            help="An input that is the same in every run, as a sample rate: sr=16000; may be repeated.",
             metavar="NAME=VALUE",
             show_default="none",
         ),
@@ -73,15 +73,15 @@ def import_(
         list[str] | None,
         typer.Option(
             "--input",
-            help="An input that is fed at each step, again for each; the others are given once a sequence.",
+            help="An input that is fed at each step; may be repeated. The others are given once for a sequence.",
             metavar="NAME",
-            show_default="all that are no states",
+            show_default="all that are not states",
         ),
     ] = None,
     axes: Annotated[
         list[str] | None,
         typer.Option(
-            help="Axes of an input: B batch, T steps, and sizes; again for each: x=B,T,40",
+            help="Axes of an input: B batch, T steps, and sizes, as x=B,T,40; may be repeated.",
             metavar="NAME=AXES",
             show_default="found",
         ),
@@ -92,7 +92,7 @@ def import_(
     examples: Annotated[
         Path | None,
         typer.Option(
-            help="What the inputs are like, and what states begin with: .npz or .safetensors, arrays by input.",
+            help="Examples of the inputs, and first values of states: .npz or .safetensors, arrays by input.",
             show_default="none",
         ),
     ] = None,
@@ -101,9 +101,10 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace the version where it exists.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
-    """Make a model of somebody else's ONNX file: what it carries is found, shown, and proved against the file.
+    """Make a model from an ONNX file of somebody else. Its states are found and shown, and the model is proved against
+    the file.
 
-    What is not found is said: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
+    Say what is not found: --state h=new_h, --axes x=B,T,40. Nothing is written before the proof is done.
 
     [bold]Examples:[/] a file, one with a sample rate, the models of Triton
 

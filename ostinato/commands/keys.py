@@ -22,15 +22,15 @@ keys = typer.Typer(
 )
 
 KeyFile: TypeAlias = Annotated[Path, typer.Option("--keys", help="The file of keys.", envvar="OSTINATO_KEYS")]
-Name: TypeAlias = Annotated[str, typer.Argument(help="What the key is called; it is no secret.", show_default=False)]
+Name: TypeAlias = Annotated[str, typer.Argument(help="The name of the key; it is no secret.", show_default=False)]
 
 
 @keys.callback()
 def about() -> None:
     """Make, list and revoke the keys that 'ostinato serve --keys FILE' asks for.
 
-    A server reads the file again when it changes: a key that is new, changed or revoked is so within a second or
-    two. The file holds digests, from which no key can be had.
+    A server reads the file again when it changes, so new, changed and revoked keys take effect within a second or two.
+    The file holds digests, from which a key cannot be computed.
 
     [bold]Examples[/]
 
@@ -50,19 +50,22 @@ def new_key(
     name: Name,
     path: KeyFile = Path("keys.txt"),
     tenant: Annotated[
-        str, typer.Option(help="Whose sessions it names and sees; - = those that a server without keys has.")
+        str,
+        typer.Option(
+            help="The tenant whose sessions the key can use and see; - = the sessions of a server without keys."
+        ),
     ] = "-",
     rights: Annotated[
-        str, typer.Option(help="What it may do: step, read, admin, metrics, with commas between them.")
+        str, typer.Option(help="What the key may do: step, read, admin, metrics, separated by commas.")
     ] = "step,read",
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Steps a second in the long run.", show_default="any number")
+        float | None, typer.Option(min=0.001, help="The most steps a second, on average.", show_default="any number")
     ] = None,
     sessions: Annotated[
-        int | None, typer.Option(min=1, help="Live sessions of its tenant.", show_default="any number")
+        int | None, typer.Option(min=1, help="The most live sessions of its tenant.", show_default="any number")
     ] = None,
 ) -> None:
-    """Make a key, put its digest into the file, and print the key, alone, on standard output: it is nowhere else.
+    """Make a key, add its digest to the file, and print the key on standard output. It is stored nowhere else.
 
     [bold]Examples[/]
 
@@ -107,7 +110,7 @@ def list_keys(path: KeyFile = Path("keys.txt")) -> None:
 
 @keys.command("revoke")
 def revoke_key(name: Name, path: KeyFile = Path("keys.txt")) -> None:
-    """Take a key out of the file: who shows it is refused, and its streams are closed, within a second or two.
+    """Remove a key from the file. Within a second or two its requests are refused, and its streams are closed.
 
     [bold]Example[/]
 

@@ -46,8 +46,8 @@ Version = Annotated[str, typer.Argument(help="The version.", show_default=False)
 
 @models.callback()
 def about() -> None:
-    """List and load versions of a running service, and say which is meant where none is named, or by another name;
-    and fetch versions into a repository.
+    """List and load versions of a running service, decide which version a name means, and fetch versions into a
+    repository.
 
     [bold]Examples[/]
 
@@ -110,7 +110,7 @@ def _table(rows: list[list[str]]) -> WholeTable:
 
 @models.command()
 def load(model: Model, version: Version, url: Url = URL) -> None:
-    """Have a version of the service's repository checked and served; sessions that there are keep theirs.
+    """Check a version of the service's repository, and serve it; existing sessions keep their version.
 
     [bold]Example[/]
 
@@ -131,7 +131,7 @@ def default(
     version: Annotated[str | None, typer.Argument(help="The version.", show_default="the latest")] = None,
     url: Url = URL,
 ) -> None:
-    """Say which version is meant where none is named.
+    """Decide which version is used where a request names none.
 
     [bold]Example[/]
 
@@ -144,10 +144,10 @@ def default(
 def alias(
     model: Model,
     name: Annotated[str, typer.Argument(help="The other name, as champion.", show_default=False)],
-    version: Annotated[str | None, typer.Argument(help="Its version.", show_default="the name is taken away")] = None,
+    version: Annotated[str | None, typer.Argument(help="Its version.", show_default="the name is removed")] = None,
     url: Url = URL,
 ) -> None:
-    """Give a version another name, or take it away.
+    """Give a version another name, or remove the name.
 
     [bold]Examples[/]
 
@@ -162,10 +162,11 @@ def alias(
 def canary(
     model: Model,
     version: Annotated[str | None, typer.Argument(help="The version.", show_default="there is none")] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of new sessions that name no version.")] = 0.1,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the new sessions that name no version.")] = 0.1,
     url: Url = URL,
 ) -> None:
-    """Have a share of new sessions run another version; by their ids, so that a restart decides alike.
+    """Let a share of new sessions run another version. The id of a session decides, so the choice is the same after a
+    restart.
 
     [bold]Examples[/]
 
@@ -182,15 +183,15 @@ def unload(
     version: Version,
     sessions: Annotated[
         str,
-        typer.Option(help="What becomes of those that run it: refuse, keep (in the store), close, or migrate."),
+        typer.Option(help="What happens to its sessions: refuse (to unload), keep (in the store), close, or migrate."),
     ] = "refuse",
     to: Annotated[
-        str | None, typer.Option(help="The version that they continue with, with migrate.", show_default="none")
+        str | None, typer.Option(help="With migrate: the version that the sessions continue with.", show_default="none")
     ] = None,
     url: Url = URL,
 ) -> None:
-    """Serve a version no more. It begins no session from the first moment on; then its sessions are seen to, which may
-    take a while of many, and then it goes. What is refused leaves it as it was.
+    """Stop serving a version. First it begins no new session, then its sessions are kept, closed or migrated, which may
+    take a while, and then it is unloaded. If this is refused, the version stays as it was.
 
     [bold]Examples[/]
 
@@ -215,11 +216,12 @@ def unload(
 @models.command()
 def shadow(
     model: Model,
-    version: Annotated[str | None, typer.Argument(help="The version.", show_default="there is none any more")] = None,
-    share: Annotated[float, typer.Option(help="Of the sessions that begin from now on.", min=0.0, max=1.0)] = 0.1,
+    version: Annotated[str | None, typer.Argument(help="The version.", show_default="no shadow")] = None,
+    share: Annotated[float, typer.Option(help="Share of the sessions that begin from now on.", min=0.0, max=1.0)] = 0.1,
     url: Url = URL,
 ) -> None:
-    """Have a version run a copy of the traffic, compared with what is answered and counted in /metrics; or none.
+    """Let a version run a copy of the traffic. Its outputs are compared with the answers, and counted in /metrics.
+    Without a version, end that.
 
     [bold]Examples[/]
 
@@ -232,7 +234,7 @@ def shadow(
 
 @models.command()
 def rollback(model: Model, url: Url = URL) -> None:
-    """Take the last decision about a model's default, aliases, canary and shadow back.
+    """Undo the last decision about a model's default, aliases, canary and shadow.
 
     [bold]Example[/]
 

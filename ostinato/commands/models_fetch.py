@@ -55,21 +55,23 @@ def fetch(
         list[str] | None,
         typer.Argument(
             help="Folders, archives (.tar.gz, .zip) or addresses: https://, s3://, oci://HOST/NAME:TAG, "
-            "bentoml:NAME:TAG. With #sha256:HEX behind it, one is held to that checksum.",
+            "bentoml:NAME:TAG. With #sha256:HEX after it, a source must have that checksum.",
             show_default="those of OSTINATO_MODELS",
             metavar="SOURCE...",
         ),
     ] = None,
     repository: Annotated[
         Path | None,
-        typer.Option(help="Folder that the versions come to.", show_default="OSTINATO_REPOSITORY, or repository"),
+        typer.Option(
+            help="Folder into which the versions are copied.", show_default="OSTINATO_REPOSITORY, or repository"
+        ),
     ] = None,
     checksum: Annotated[
         str, typer.Option(help="SHA-256 of the archive, the OCI manifest or model.json.", show_default="any")
     ] = "",
 ) -> None:
-    """Bring versions into a repository. Each file is held to the SHA-256 that its model.json lists, and a version
-    appears at once, or not at all: a server with --watch loads it. One that is there and equal is left alone.
+    """Bring versions into a repository. Each file must have the SHA-256 in its model.json. A version appears complete
+    or not at all, so a server with --watch can load it. A version that is there and equal is not changed.
 
     [bold]Examples[/]
 

@@ -15,12 +15,12 @@ Url: TypeAlias = Annotated[str, typer.Option("--url", help="Where the service li
 Patience: TypeAlias = Annotated[
     float, typer.Option("--patience", min=0, help="Seconds for which a refused request is retried.")
 ]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, in place of a table.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of a table.")]
 DeviceName: TypeAlias = Annotated[
     Literal["cpu", "cuda"] | None,
     typer.Option(
         "--device",
-        help="Where models run, as ostinato serve has it: numbers are those of its sessions there.",
+        help="Where models run, as in 'ostinato serve': the numbers are those of its sessions there.",
         show_default="OSTINATO_DEVICE, or cpu",
     ),
 ]
@@ -28,19 +28,19 @@ FirstRow: TypeAlias = Annotated[
     str,
     typer.Option(
         "--from",
-        help="Of a table: the first row, its number counted from 1, or its time.",
+        help="Of a table: the first row to take, by its number (from 1) or its time.",
         metavar="ROW|TIME",
         show_default="the first",
     ),
 ]
 RowLimit: TypeAlias = Annotated[
-    int, typer.Option("--limit", min=0, help="Of a table: rows to take; 0 = to the end of the file.")
+    int, typer.Option("--limit", min=0, help="Of a table: how many rows to take; 0 = to the end of the file.")
 ]
 RenamedColumns: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="Input (or time column of the training) and the column that holds it; may be repeated.",
+        help="An input (or time column of the training) and the column that holds it; may be repeated.",
         metavar="FEATURE=COLUMN",
         show_default="as the inputs are named",
     ),
@@ -49,16 +49,16 @@ TimeNames: TypeAlias = Annotated[
     str,
     typer.Option(
         "--time",
-        help="Of a table: the column that tells the time, or a calendar's: year,month,day,hour.",
+        help="Of a table: the column with the time, or several: year,month,day,hour.",
         metavar="COLUMN[,...]",
-        show_default="the training's, or what is called so",
+        show_default="as in training, or by its name",
     ),
 ]
 SeriesName: TypeAlias = Annotated[
     str,
     typer.Option(
         "--id",
-        help="Of a table: the column that says whose a row is, where it holds several series.",
+        help="Of a table with several series: the column that says which series a row is of.",
         metavar="COLUMN",
         show_default="one series",
     ),
@@ -67,8 +67,8 @@ KnownNames: TypeAlias = Annotated[
     str,
     typer.Option(
         "--known",
-        help="Inputs whose future a longer forecast may read from the file: hour,TEMP",
-        show_default="what the calendar of the model's times tells",
+        help="Inputs whose future values a longer forecast may read from the file: hour,TEMP",
+        show_default="what follows from the time",
     ),
 ]
 SERIES_OPTION = "--id {} takes each of them by itself"
@@ -77,8 +77,8 @@ GapsOption: TypeAlias = Annotated[
     Gaps | None,
     typer.Option(
         "--gaps",
-        help="Of a table: steps without a row are put in as missing values, refused, or not looked for.",
-        show_default="the training's, else fill",
+        help="Of a table: fill in steps without a row as missing values, refuse them, or ignore them.",
+        show_default="as in training, or fill",
     ),
 ]
 
@@ -106,15 +106,15 @@ def split_names(names: str) -> tuple[str, ...]:
 Quantize: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs; int8: products and LSTMs, "
-        "whose rows run alone.",
+        help="int8-rows: LSTMs and GRUs of sessions in 8 bits, whose rows share runs. int8: matrix products and "
+        "LSTMs in 8 bits, whose rows run alone.",
         show_default="none",
     ),
 ]
 MaxLoss: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="With --quantize: refuse what is off from the network by more, relative to numbers above 1.",
+        help="With --quantize: refuse a graph that differs from the network by more (relative for numbers above 1).",
         metavar="DIFFERENCE",
         show_default="any",
     ),

@@ -40,48 +40,50 @@ START_SECONDS = 60.0
 
 def plan(
     sessions: Annotated[str, typer.Option(help="Live sessions, as 250000, 10M or 2.5k.")],
-    rate: Annotated[str, typer.Option(help="Steps of each, as 4/s, 1/min or 0.5/h.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="The model that they are of.")],
-    repository: Annotated[Path, typer.Option(help="The folder that has it.")] = Path("repository"),
-    store: Annotated[StoreKind, typer.Option(help="Where the sessions are to be.")] = "redis",
+    rate: Annotated[str, typer.Option(help="Steps of each session, as 4/s, 1/min or 0.5/h.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The model that they run.")],
+    repository: Annotated[Path, typer.Option(help="The folder with the model.")] = Path("repository"),
+    store: Annotated[StoreKind, typer.Option(help="The store of the sessions.")] = "redis",
     bench: Annotated[
         Path | None,
         typer.Option(
-            help="What 'ostinato bench --json' has printed of one worker with such a store.",
+            help="Output of 'ostinato bench --json' for one worker with such a store.",
             show_default="a server is started and measured",
         ),
     ] = None,
     state: Annotated[
         str | None,
         typer.Option(
-            help="The store to measure with; sessions of the measurement are closed behind it.",
-            show_default="files that are removed; redis: a redis-server of this machine",
+            help="The store to measure with; the sessions of the measurement are closed at its end.",
+            show_default="files that are deleted afterwards; redis: a redis-server on this machine",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long is measured.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of the measurement.")] = 5.0,
     busy: Annotated[
-        float, typer.Option(min=0.05, max=1.0, help="Share of its most that a worker, and a shard, is planned for.")
+        float,
+        typer.Option(min=0.05, max=1.0, help="Part of their highest load that workers and shards are planned for."),
     ] = Margins().busy,
-    spare: Annotated[int, typer.Option(min=0, help="Replicas beyond that, for when one fails.")] = Margins().spare,
+    spare: Annotated[int, typer.Option(min=0, help="More replicas than needed, in case one fails.")] = Margins().spare,
     memory_budget: Annotated[
-        float, typer.Option(min=0.01, help="GiB in each worker for sessions used last.")
+        float, typer.Option(min=0.01, help="GiB in each worker for the sessions that were used last.")
     ] = Margins().memory_budget / GIB,
     shard_memory: Annotated[float, typer.Option(min=0.1, help="GiB of one Redis server.")] = Margins().shard_bytes
     / GIB,
     shard_changes: Annotated[
-        float, typer.Option(min=1, help="Changes and look-ups a second of one Redis server at most; docs/scale.md.")
+        float,
+        typer.Option(min=1, help="The most changes and look-ups a second of one Redis server; see docs/scale.md."),
     ] = Margins().shard_changes,
-    copies: Annotated[int, typer.Option(min=1, help="Redis servers that have each key.")] = Margins().copies,
+    copies: Annotated[int, typer.Option(min=1, help="Redis servers that have a copy of each key.")] = Margins().copies,
     core_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of a core for an hour.", show_default="not told")
+        float | None, typer.Option(min=0, help="Price of a core for an hour.", show_default="no cost")
     ] = None,
     gib_hour: Annotated[float, typer.Option(min=0, help="Price of a GiB of memory for an hour.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a number of live sessions takes: replicas, memory, Redis, disk, and the cost of a million steps.
+    """Calculate what a number of live sessions needs: replicas, memory, Redis, disk, and the cost of a million steps.
 
-    How fast a worker is, is measured on this machine, with that model and store, by what 'ostinato bench' measures by;
-    what a session takes is told by the model's manifest. The rest is arithmetic that docs/scale.md explains.
+    The speed of a worker is measured on this machine, with that model and store, in the way of 'ostinato bench'. The
+    size of a session follows from the model's manifest. docs/scale.md explains the rest of the calculation.
 
     [bold]Examples[/]
 

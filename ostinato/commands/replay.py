@@ -55,14 +55,21 @@ def replay(
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="The model whose sessions take the rows.")],
     url: Url = URL,
-    sessions: Annotated[int, typer.Option(min=1, max=10_000, help="Sessions that replay the file at once.")] = 1,
-    offset: Annotated[int, typer.Option(min=0, help="Rows by which each session begins after the one before.")] = 1,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Sessions that replay the file at the same time.")
+    ] = 1,
+    offset: Annotated[
+        int, typer.Option(min=0, help="How many rows later each session begins than the one before it.")
+    ] = 1,
     first: FirstRow = "",
     limit: RowLimit = 0,
     warm_up: Annotated[
-        int, typer.Option(min=0, help="Rows ahead of the first that bring the state up, unscored and in few requests.")
+        int,
+        typer.Option(
+            min=0, help="Rows before the first one that only build up the state: in few requests, and not scored."
+        ),
     ] = 0,
-    rate: Annotated[float, typer.Option(min=0, help="Rows a second in each session; 0 = as fast as it goes.")] = 0.0,
+    rate: Annotated[float, typer.Option(min=0, help="Rows a second in each session; 0 = as fast as possible.")] = 0.0,
     horizon: Annotated[int, typer.Option(min=1, help="Steps ahead to forecast and score.")] = 1,
     known: KnownNames = "",
     series: SeriesName = "",
@@ -72,8 +79,7 @@ def replay(
     context: Annotated[
         str,
         typer.Option(
-            help="What is the same in all steps of a session, for a model that takes such: an object of JSON, or a "
-            "file of it.",
+            help="The model's context, which is the same in all steps of a session: a JSON object, or a file with one.",
             show_default="none",
         ),
     ] = "",
@@ -86,21 +92,24 @@ def replay(
         typer.Option(help="File for the scores at each of the steps ahead: .md or .json.", show_default="none"),
     ] = None,
     season: Annotated[
-        int, typer.Option(min=1, help="Of the report: steps of a season, for the seasonal naive forecast; 1 = none.")
+        int,
+        typer.Option(min=1, help="Of the report: steps of a season, for the seasonal naive forecast; 1 = no season."),
     ] = 1,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
     """Stream the rows of a table (CSV) through sessions of a running service, one step a row, and score its forecasts.
 
-    The table is read as 'ostinato train' reads it: the header is cut at the commas, semicolons, tabs or bars that it
-    has most of; columns are found by the names of the model's inputs; words become the codes that they have in the
-    training; an empty cell, NA, NaN, null, ? or what the recipe lists is a missing value, and so is a word that the
-    training did not meet. Numbers have a decimal point and no separator of thousands. Rows are steps in time: what is
-    missing between two of them is told and put in as missing values, or as --gaps says. Each row is compared with the
-    forecast made before it arrived, and that with persistence: the last value seen.
+    The table is read as 'ostinato train' reads it. The header is split at its most frequent sign of comma, semicolon,
+    tab and bar. Columns are found by the names of the model's inputs, and words become the codes that they have in the
+    training. An empty cell, NA, NaN, null, ? or what the recipe lists is a missing value, and so is a word that the
+    training did not have. Numbers have a decimal point and no separator of thousands.
 
-    With --id the table holds several series, and each goes through a session of its own, all at once. --report scores
-    what was forecast of each step up to --horizon, next to persistence and the seasonal naive forecast.
+    Rows are steps in time. Steps that are missing between two rows are reported and filled in as missing values, or
+    treated as --gaps says. Each row is compared with the forecast made before it arrived, and with persistence, the
+    last value seen.
+
+    With --id the table holds several series, and each goes through a session of its own, all at the same time. --report
+    scores the forecasts of each step up to --horizon, next to persistence and the seasonal naive forecast.
 
     [bold]Examples[/]
 

@@ -94,7 +94,7 @@ def run(
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="On the standard output, JSON as predict answers, in place of CSV.")
+        bool, typer.Option("--json", help="Print JSON in the form of an answer of predict, instead of CSV.")
     ] = False,
     column: RenamedColumns = None,
     time: TimeNames = "",
@@ -103,13 +103,13 @@ def run(
     limit: RowLimit = 0,
     align: Annotated[
         bool,
-        typer.Option("--align", help="Put outputs that have a delay by the steps that they speak of."),
+        typer.Option("--align", help="Put outputs that have a delay next to the steps that they are about."),
     ] = False,
     context: Annotated[
         str,
         typer.Option(
-            help="What is the same in all steps, for a model that takes such: an object of JSON, or a file of it; a "
-            "list has one for each sequence.",
+            help="The model's context, which is the same in all steps: a JSON object, or a file with one. A list "
+            "has one for each sequence.",
             show_default="the file's",
         ),
     ] = "",
@@ -123,26 +123,26 @@ def run(
     ray: RayAddress = "",
     device: DeviceName = None,
 ) -> None:
-    """Run a model offline over whole sequences, from its initial state: the numbers that a live session's answers equal
-    to the bit, however the sequence was cut and whatever shared its batch. Needs no service and no torch.
+    """Run a model offline over whole sequences, from its initial state. The numbers equal a live session's answers to
+    the bit, however the sequence was cut and whatever shared its batch. This needs no service and no torch.
 
     A table is one sequence, read as 'ostinato replay' reads it. An array of two axes is one sequence, steps by
-    features, one of three axes several; several arrays in a file are a sequence each. JSON is the body of predict, a
-    list of sequences, or one sequence. NaN and null are missing values. Numbers are written in the
-    fewest digits that give the same bits back.
+    features; an array of three axes is several; each array of a file is a sequence. JSON is the body of predict, a list
+    of sequences, or one. NaN and null are missing values. Numbers have the fewest digits that give the same bits back.
 
-    Of a model with several inputs, a table has the columns of all, and arrays are found by the names of the inputs and
-    of its context; JSON has objects by name.
+    For a model with several inputs, a table has the columns of all of them, and arrays and JSON objects have the names
+    of the inputs and of the context.
 
     Files of columns (Parquet, or Arrow's .arrow and .feather; a folder of them, or a pattern in quotes) hold millions
-    of sequences: a row a step with [bold]--id[/], or a row a sequence, whose columns are lists. What is written is
-    Parquet, in the order of the rows given. It takes no more memory than [bold]--memory[/] says, and the same command
-    goes on where it was killed. A table of one sequence in Parquet is read like any other table.
+    of sequences: a row for each step with [bold]--id[/], or a row for each sequence, whose columns are lists. The
+    output is Parquet, in the order of the rows. It uses no more memory than [bold]--memory[/], and after a kill the
+    same command continues. A table of one sequence in Parquet is read like any other table.
 
-    A model with framing answers once a frame: the steps in the output are those after which a frame was whole.
+    A model with framing answers once a frame: the steps in the output are those after which a frame was complete.
 
-    How the graph is run is what its manifest promises: 'any' over each sequence at once, 'fixed' (and always so on a
-    GPU) a step at a time in one shape, 'alone' one row and one step a run; of whole sequences each by itself.
+    The promise in the manifest says how the graph is run: with 'any' over each sequence at once; with 'fixed' (and
+    always on a GPU) a step at a time in one shape; with 'alone' one row and one step a run. A whole
+    sequence is run by itself.
 
     [bold]Examples[/]
 

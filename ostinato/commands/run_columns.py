@@ -34,7 +34,8 @@ IdColumn: TypeAlias = Annotated[
     str,
     typer.Option(
         "--id",
-        help="Of columns, a row a step: the column that tells the sequences apart; --time then orders their rows.",
+        help="Of columns with a row for each step: the column that says which sequence a row is of; --time orders "
+        "the rows.",
         metavar="COLUMN",
         show_default="none",
     ),
@@ -42,27 +43,25 @@ IdColumn: TypeAlias = Annotated[
 LastOnly: TypeAlias = Annotated[bool, typer.Option("--last", help="Of columns: only the last answer of each sequence.")]
 OnWrongRow: TypeAlias = Annotated[
     OnError,
-    typer.Option(
-        help="Of columns: a row that the model does not take stops all, or its sequence has no answer from there on."
-    ),
+    typer.Option(help="Of columns: at a row that the model does not take, stop, or skip the rest of its sequence."),
 ]
 MemoryLimit: TypeAlias = Annotated[
-    str, typer.Option(help="Of columns: what the rows under way may take, of all workers together.")
+    str, typer.Option(help="Of columns: memory for the rows under way, of all workers together.")
 ]
 WorkerCount: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Of columns: processes, or actors of Ray; 0 = as many as there are processors.")
+    int, typer.Option(min=0, help="Of columns: processes, or actors of Ray; 0 = one for each processor.")
 ]
 PartRows: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Of columns: rows of a part at least, which is what a kill may cost a worker.")
+    int, typer.Option(min=1, help="Of columns: rows of a part, at least; a worker that is killed loses one part.")
 ]
 Restart: TypeAlias = Annotated[
-    bool, typer.Option("--restart", help="Of columns: throw away what was begun for this output.")
+    bool, typer.Option("--restart", help="Of columns: delete what was begun for this output, and start again.")
 ]
 RayAddress: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="Of columns: run on Ray, at this address or 'auto', or on one that 'local' starts here; the output is a "
-        "folder.",
+        help="Of columns: run on Ray, at this address or 'auto', or with 'local' on one that is started here. The "
+        "output is a folder.",
         metavar="ADDRESS",
         show_default="none",
     ),

@@ -34,20 +34,20 @@ def _serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="File in TOML with settings, each by its name: max_batch_size = 64.",
+            help="TOML file with settings by their names: max_batch_size = 64.",
             show_default="none",
         ),
     ] = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print every setting, and where it comes from, and exit.")
+        bool, typer.Option("--print-config", help="Print every setting and where it comes from, then exit.")
     ] = False,
     **flags: object,
 ) -> None:
     """Serve every model of a repository over HTTP, with sessions that keep their recurrent state.
 
-    Each flag is an environment variable, too: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag overrides it, and it
-    overrides the configuration file. docs/configuration.md says more.
-    On SIGTERM or Ctrl-C it takes no new work, answers what was taken, and ends.
+    Each flag is also an environment variable: --drain-seconds is OSTINATO_DRAIN_SECONDS. A flag overrides the variable,
+    and the variable overrides the configuration file; see docs/configuration.md. On SIGTERM or Ctrl-C the server takes
+    no new work, answers what it has accepted, and ends.
 
     [bold]Examples[/]
 

@@ -74,7 +74,7 @@ def list_sessions(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Sessions of this model only.", show_default="of all")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="List so many at most; 0 = all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="The most sessions to list; 0 = all.")] = 0,
     as_json: AsJson = False,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
@@ -143,8 +143,8 @@ def export_sessions(
 ) -> None:
     """Write the state of sessions to files <ID>.safetensors.
 
-    A file also tells the model, the steps, the last output and the time to live; one that is there already is replaced.
-    The sessions stay as they are, and live. With --all, those that the service cannot read are left out and named, and
+    A file also has the model, the steps, the last output and the time to live; an existing file is replaced. The
+    sessions do not change, and stay live. With --all, sessions that the service cannot read are left out and named, and
     the exit status is 1.
 
     [bold]Examples[/]
@@ -187,7 +187,7 @@ def import_sessions(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="The model.", show_default="the file's")] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="Of the model.", show_default="the file's, or the latest")
+        str | None, typer.Option("--version", help="The model's version.", show_default="the file's, or the latest")
     ] = None,
     ttl: Annotated[
         float | None,
@@ -198,9 +198,9 @@ def import_sessions(
 ) -> None:
     """Open sessions with the state of files.
 
-    Each continues, to the bit, as the one that was exported would have. It is opened under the id that the file names,
-    on the same version of its model; if that is not served, on the latest. Its time to live is that of the file, and
-    begins anew.
+    Each continues, to the bit, as the exported session would have. It is opened under the id in the file, on the same
+    version of its model, or on the latest if that version is not served. Its time to live is that of the file, and
+    starts again.
 
     [bold]Examples[/]
 
@@ -236,9 +236,9 @@ def close_sessions(
     session_ids: SessionIds = None,
     every: Annotated[bool, typer.Option("--all", help="Close all live sessions of --model.")] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --all: whose sessions.", show_default="none")
+        str | None, typer.Option("--model", "-m", help="With --all: only sessions of this model.", show_default="none")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are closed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before several sessions are closed.")] = False,
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:

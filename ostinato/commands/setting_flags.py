@@ -83,4 +83,4 @@ def _flag(name: str, kind: Any, help_: str, topic: str, default: str) -> inspect
 
 
 def _sentence(bounds: str) -> str:
-    return f"{bounds[0].upper()}{bounds[1:]}." if bounds else ""
+    return f"Allowed: {bounds}." if bounds else ""

@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(help="TOML file: data, network and training; with --init, your data.", metavar="RECIPE")
+        Path,
+        typer.Argument(help="TOML file: data, network and training. With --init, your data file.", metavar="RECIPE"),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Run directory, or recipe, to write.", show_default="runs/NAME, or shown"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Run directory (with --init, recipe) to write.",
+            show_default="runs/NAME; with --init, printed",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.", show_default="the recipe's")] = None,
-    seeds: Annotated[int, typer.Option(help="Train so often, of seeds that follow; the best is the run.", min=1)] = 1,
+    seeds: Annotated[
+        int, typer.Option(help="Train so many times with consecutive seeds; the best one becomes the run.", min=1)
+    ] = 1,
     backtest: Annotated[int, typer.Option(help="Train and test again from so many rolling origins.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was interrupted.")] = False,
     init: Annotated[
         str | None,
         typer.Option(help="Write a recipe of this kind for a file of yours.", metavar="KIND", show_default="train"),
@@ -36,13 +44,14 @@ def train(
 ) -> None:
     """Train what a recipe says, and score it on the held-out part of its data.
 
-    A recipe's `kind` says what is learned; without one it is a forecaster. docs/training.md says what each kind reads
-    and every key that a recipe may have; docs/tables.md says how tables are read.
+    A recipe's `kind` says what is learned; without one it is a forecaster. docs/training.md says what each kind reads,
+    and has every key of a recipe. docs/tables.md says how tables are read.
 
-    The run directory gets weights, run.json, and report.html: curves, scores, rivals. After each epoch what has been
-    learned is kept there too: an interrupted training continues with --resume, to the weights it would have had.
+    The run directory gets weights, run.json, and report.html with curves, scores and rivals. What was learned is saved
+    there after each epoch, too. --resume continues a training that was interrupted, and gives the weights that it would
+    have had.
 
-    Export the run then: 'ostinato export runs/beijing-lstm --repository repository'.
+    Then export the run: 'ostinato export runs/beijing-lstm --repository repository'.
 
     [bold]Examples[/]
 

@@ -43,13 +43,14 @@ def verify(
     ] = Path("repository"),
     device: DeviceName = None,
 ) -> None:
-    """Check models as the service does when it loads them: files, graphs against manifest, golden answers of the
-    trained network, and the manifest's promise, to the bit: that a row is the same in any batch, or in runs of the one
-    shape named there, or alone. Exit status 1 if any fails. Needs no torch.
+    """Check models as the service does when it loads them: the files, the graphs against the manifest, the golden
+    answers of the trained network, and the promise. The promise is checked to the bit: a row is the same in any
+    batch, or in runs of the one shape that is named, or alone. The exit status is 1 if a check fails. This needs no
+    torch.
 
-    The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing, step by
-    step and fed what the network was fed; a decoder of sessions forecasts from the states behind their sequences.
-    With [bold]--device cuda[/] sessions' models are checked on the GPU, too.
+    The golden answers of an encoder-decoder are decoded from their sources, those of a generator from nothing. Each
+    step is fed what the network was fed. A decoder of sessions forecasts from the states after their sequences. With
+    [bold]--device cuda[/] models with sessions are checked on the GPU, too.
 
     [bold]Examples[/]
 

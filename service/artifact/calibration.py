@@ -18,15 +18,16 @@ MAX_LAGS, MAX_LAG = 8, 1000
 
 
 class CalibratedTarget(Part):
-    """One target, and what its forecasts were off by in the validation part, in what they are counted in.
+    """One target, and how far its forecasts were off in the validation part, in the unit of the scores.
 
-    ``name``: of the input feature that is forecast.
-    ``scores``: of the levels, how far readings were from the forecast one step ahead: what a session begins from.
-    ``changes``: of each lag and the levels, how far they were from the reading so many steps before: in the same way.
-    ``scales``: at each step ahead and of each level, how many times as far as what is tracked for it
-    (``Calibration.basis``) readings were from the forecast.
-    ``most_repeats``: how often in a row the same number was read, except for a few readings; one that comes more often
-    is told as an anomaly, as of a sensor that is stuck. 0 = it is not looked at.
+    ``name``: the input feature that is forecast.
+    ``scores``: for each level, how far readings were from the forecast one step ahead. A session starts with these.
+    ``changes``: for each lag and level, how far readings were from the reading so many steps before. A session starts
+    with these, too.
+    ``scales``: for each step ahead and level, how far readings were from the forecast, as a multiple of the tracked
+    number (``Calibration.basis``).
+    ``most_repeats``: how often in a row the same number was read, apart from a few readings. A number that comes more
+    often is an anomaly, as of a sensor that is stuck. 0 = repeats are not looked at.
     """
 
     name: str
@@ -37,10 +38,10 @@ class CalibratedTarget(Part):
 
 
 class Alarm(Part):
-    """When readings are told to be anomalous: from a score of ``begin`` on, until one of ``end`` or less.
+    """When readings are anomalous: from a score of ``begin`` or more, until one of ``end`` or less.
 
-    ``begin``: the score from which on a reading is an anomaly.
-    ``end``: the score at which it ends, inclusive.
+    ``begin``: the score from which a reading is an anomaly, inclusive.
+    ``end``: the score at which the anomaly ends, inclusive.
     """
 
     begin: Level = 0.99
@@ -56,9 +57,10 @@ class Alarm(Part):
 class Crossing(Part):
     """A limit of an input feature: crossed when a reading is above (or below) it, until one is back at ``until``.
 
-    ``until``: None = at the limit itself.
     ``feature``: the input feature.
-    ``above``, ``below``: the limit; one of them is given.
+    ``above``: the limit, crossed by readings above it; either this or ``below`` is given.
+    ``below``: the limit, crossed by readings below it; either this or ``above`` is given.
+    ``until``: the value at which the crossing ends; None = the limit itself.
     """
 
     feature: str
@@ -88,22 +90,25 @@ class Crossing(Part):
 
 
 class Calibration(Part):
-    """How a session keeps count of what its forecasts are off by.
+    """How a session keeps count of how far its forecasts are off.
 
-    Of each target and level a session tracks a number that the share ``level`` of the scores is at or below: at each
-    reading it is multiplied by ``raises`` where the score was above it, and else by ``lowers`` (adaptive conformal
-    inference, Gibbs and Candes, 2021; quantile tracking, Angelopoulos, Candes and Tibshirani, 2023, here by factors, so
-    that it fits any unit). They are here as numbers, so that no library's logarithm has a say in them.
+    For each target and level a session tracks one number: the share ``level`` of the scores is at or below it. After
+    each reading the number is multiplied by ``raises`` where the score was above it, and otherwise by ``lowers``. This
+    is adaptive conformal inference (Gibbs and Candes, 2021) as quantile tracking (Angelopoulos, Candes and Tibshirani,
+    2023), here by factors, so that it fits any unit. The factors are written here as numbers, so that no library's
+    logarithm can change them.
 
-    ``levels``: rising.
-    ``lags``: rising. Of a forecast that is fed back, what it is off by several steps ahead is known only then, and to
-    anyone who made it; how far readings move in so many steps is known to the session, and rises and falls with it.
-    Without lags all follows from what forecasts one step ahead were off by.
-    ``least``, ``most``: parts, or multiples, of a target's ``scores`` below and above which it does not go.
+    ``levels``: the levels of the intervals, rising.
+    ``lags``: how many steps before a reading it is compared with, rising. How far a forecast that is fed back is off
+    several steps ahead is known only after those steps. A session knows how far readings move in so many steps, which
+    rises and falls with it. Without lags, all follows from the forecasts one step ahead.
+    ``least``: the tracked number is never below this part of the target's ``scores``.
+    ``most``: the tracked number is never above this multiple of the target's ``scores``.
     ``targets``: what is tracked of each target.
-    ``raises``, ``lowers``: the factors, one for each of ``levels``.
-    ``alarm``: when readings are told to be anomalous; None = never.
-    ``crossings``: limits of input features that are told of.
+    ``raises``: the factors by which tracked numbers rise, one for each of ``levels``.
+    ``lowers``: the factors by which tracked numbers fall, one for each of ``levels``.
+    ``alarm``: when readings are anomalous; None = never.
+    ``crossings``: limits of input features of which a session gives notice.
     """
 
     levels: Annotated[tuple[Level, ...], Field(min_length=1, max_length=MAX_LEVELS)]

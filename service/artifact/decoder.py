@@ -12,7 +12,7 @@ from ostinato.service.artifact.tensors import Input, Nested, Output, Part, State
 class Memory(Tensor):
     """What a decoder looks at in every step and never changes: its input in the decoder's graph, dtype and shape.
 
-    ``made_by``: the encoder's output that it is, or the session's state of a recurrent model.
+    ``made_by``: the output of the encoder that fills it, or, in a recurrent model, the session's state.
     """
 
     made_by: str
@@ -21,19 +21,21 @@ class Memory(Tensor):
 class Decoder(Part):
     """The graph ``decode``: one step of an output, from the step before it.
 
-    ``previous``: the input for what the step before chose: codes ``[B]`` with ``num_codes``, or numbers ``[B, O]``
-    that are the output of the step before. None where the graph carries that in a state.
-    ``start``: what stands for the step before the first: a code, a number, or a list of numbers.
-    ``stop``: the code that ends an output; None where an output ends after so many steps as were asked for.
+    ``previous``: the input for what the step before chose: codes ``[B]`` with ``num_codes``, or numbers ``[B, O]``, the
+    output of the step before. None = the graph carries that in a state.
+    ``start``: what the first step gets in place of a step before it: a code, a number, or a list of numbers.
+    ``stop``: the code that ends an output; None = an output ends after as many steps as were asked for.
     ``output``: a score for each code (a log-probability up to a constant), ``[B, V]``; or the numbers ``[B, O]``.
-    ``states``: what is carried from step to step. ``begun_by``: state -> the encoder's output, or the session's state,
-    that it begins with; one that is not named begins with its ``initial``.
+    ``states``: what is carried from step to step.
+    ``begun_by``: for each state, the encoder's output, or the session's state, that it begins with. One that is not
+    named here begins with its ``initial``.
+    ``memory``: what the decoder looks at in every step.
     ``lengths``: the input for the true lengths of the sources, int64 ``[B]``; empty where the graph has none.
-    ``lengths_made_by``: the session's state that holds them, in a recurrent model.
-    ``shares_runs``: of a recurrent model's decoder, False where each output is run by itself.
-    ``attention``: the output ``[B, S]`` of weights on the source's steps, ``[B, M]`` on the M places of a memory
-    without steps; empty where there is none.
-    ``memory``: what it looks at in every step.
+    ``lengths_made_by``: in a recurrent model, the session's state that holds these lengths.
+    ``attention``: the output with the weights on the steps of the source, ``[B, S]``, or on the M places of a memory
+    without steps, ``[B, M]``; empty where there is none.
+    ``shares_runs``: whether several outputs share a run; false only for the decoder of a recurrent model that runs each
+    output by itself.
     """
 
     previous: Input | None = None

@@ -22,18 +22,19 @@ _AS_WRITTEN = "a window and its hop are two whole numbers, as 576:512, and perha
 
 
 class Framing(Part):
-    """How steps become frames: a model with it is sent steps (samples), and its graph takes a frame of them at a time.
+    """How steps become frames. A model with framing is sent steps (samples), and its graph takes a frame of them at a
+    time.
 
-    What the network sees is a window, the last ``window`` steps, each time that ``hop`` steps are new. How the first
-    window begins: with ``zeros`` it ends after ``hop`` steps, and zeros are before the first; ``full`` = it is there
-    when ``window`` steps are.
+    The network sees a window, the last ``window`` steps, each time that ``hop`` steps are new. With ``begin`` =
+    ``zeros`` the first window ends after ``hop`` steps, and zeros come before the first step. With ``full`` the first
+    window is there after ``window`` steps.
 
     A frame is what the graph is given, ``size`` steps. With ``zeros`` these are the ``hop`` new ones: the graph carries
     the past of its window as one of its states, and looks at the end of a frame where windows do not touch. With
-    ``full`` they are the window.
+    ``full`` they are the whole window.
 
-    The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph a frame is in the place
-    of ``T``, or where a run of the graph takes many frames (``many``), behind it.
+    The inputs of the manifest are those of a step, with ``T`` for the steps. In the graph the axis of a frame is in the
+    place of ``T``. Where a run of the graph takes many frames (``many``), it follows ``T``.
 
     ``window``: steps of a window.
     ``hop``: new steps of a window.

@@ -15,7 +15,7 @@ FileName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class DataFile(Part):
-    """A file in the version's directory, and what its bytes are.
+    """A file in the version's directory, with its checksum.
 
     ``file``: its name in the directory.
     ``sha256``: the checksum of its bytes.
@@ -28,8 +28,7 @@ class DataFile(Part):
 class GraphFile(DataFile):
     """An ONNX file in the version's directory.
 
-    ``data``: files next to it that hold its weights, where they are too many for one file; left out where there are
-    none.
+    ``data``: files next to it with its weights, where they are too large for one file; left out where there are none.
     """
 
     data: tuple[DataFile, ...] = ()

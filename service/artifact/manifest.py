@@ -49,38 +49,38 @@ Task: TypeAlias = Literal["recurrent", "sequence", "encoder_decoder", "generator
 class Manifest(Part):
     """One version of a model.
 
-    ``graphs``: by role. A recurrent model has ``step``, and ``decode`` where its sessions forecast by a decoder of
-    their own; a model of whole sequences has ``sequence``, an encoder-decoder ``encode`` and ``decode``, a generator
-    ``decode`` alone.
-    ``inputs``, ``outputs``, ``states``: of ``step`` or ``sequence``; an encoder-decoder has its source as only input.
-    ``context``: what is the same in all steps of a sequence, as who it is about: inputs without ``T``. It is given when
-    a session opens, or with a sequence.
-    ``lengths``: of ``sequence``, the input for the true lengths of the sequences, int64 ``[B]``; without one, sequences
-    share a run with sequences of their own length. Like ``context``, it is left out of the file where there is none.
-    ``encoder_lengths``: the encoder's input for the true lengths of its sources, int64 ``[B]``; without one, sources
-    share a run with sources of their own length.
+    ``schema_version``: of the form of this file.
+    ``name``, ``version``: by which it is served; also the names of its folders.
+    ``task``: what kind of model it is. ``description``: a sentence for people.
+    ``graphs``: the graphs by their role. A recurrent model has ``step``, and ``decode`` where its sessions forecast
+    with a decoder of their own. A model of whole sequences has ``sequence``, an encoder-decoder ``encode`` and
+    ``decode``, and a generator only ``decode``.
+    ``inputs``: of ``step`` or ``sequence``; an encoder-decoder has its source as its only input.
+    ``outputs``: of ``step`` or ``sequence``. ``states``: of ``step``: what a session carries from step to step.
+    ``context``: inputs without ``T``, which are the same in all steps of a sequence, as who it is about. They are given
+    when a session opens, or with a sequence.
+    ``constants``: inputs of the graph that are the same in every run.
+    ``lengths``: of ``sequence``, the input for the true lengths of the sequences, int64 ``[B]``. Without one, only
+    sequences of equal length share a run. Like ``context``, it is left out of the file where there is none.
+    ``encoder_lengths``: the encoder's input for the true lengths of its sources, int64 ``[B]``. Without one, only
+    sources of equal length share a run.
+    ``decoder``: the graph ``decode`` of a model that generates or forecasts with a decoder.
     ``vocabularies``: ``source`` and ``target``, for models that take or give text.
-    ``feedback``: output feature -> the input feature whose next value it predicts; empty where it predicts none.
-    ``framing``: of a recurrent model whose graph takes frames of several steps: ``inputs`` are then those of a step,
+    ``feedback``: for each output feature, the input feature whose next value it predicts; empty where it predicts none.
+    ``framing``: of a recurrent model whose graph takes frames of several steps. ``inputs`` are then those of a step,
     and ``of_graph`` has them as the graph does. Left out of the file where there is none.
     ``keep_inputs``: how many of its last steps a session keeps, so that another version may run them and continue from
     there. Left out of the file where it is 0.
-    ``time``: how its steps lie in time, for sessions that are told times in place of a count; in the same way.
-    ``calibration``: of a forecaster, by what its sessions keep count of what its forecasts are off by: their intervals
-    and anomalies come of it; in the same way.
-    ``quantized``: how, where a run scales what goes into its products by all that is in it: a row of such a graph has
-    numbers of its own only when it is run alone. Left out of the file where nothing is so.
-    ``promise``: how the graphs must be run for live and offline numbers to be the same; None = found at load. Of an
-    encoder-decoder and a generator it is ``any`` or ``alone``, each output by itself; of a session's decoder as well.
-    ``schema_version``: of this form.
-    ``name``, ``version``: by which it is served; they are the names of its folders.
-    ``task``: what kind of model it is.
-    ``description``: for people.
-    ``constants``: inputs of the graph that are the same in every run.
-    ``decoder``: of what generates or forecasts, its graph ``decode``.
+    ``time``: how steps lie in time, for sessions that are sent times. Left out of the file where there is none.
+    ``calibration``: how sessions of a forecaster count how far their forecasts are off; their intervals and anomalies
+    follow from it. Left out of the file where there is none.
+    ``quantized``: the kind of quantisation, where a run scales what goes into its products by all that is in it. A row
+    of such a graph has numbers of its own only when it is run alone. Left out of the file where there is none.
     ``limits``: what one request may ask for.
+    ``promise``: how the graphs must be run so that live and offline numbers are the same; None = it is found at load.
+    For an encoder-decoder, a generator and a session's decoder it is ``any`` or ``alone``, each output by itself.
     ``parity``: how near the graph comes to the trained network; None = not measured.
-    ``provenance``: what it was made of, for people: recipe, data, scores, versions of libraries.
+    ``provenance``: what the version was made of, for people: recipe, data, scores, releases of libraries.
     """
 
     schema_version: Literal[1] = 1

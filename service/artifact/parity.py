@@ -10,13 +10,13 @@ from ostinato.service.artifact.tensors import Part
 
 
 class Parity(Part):
-    """How near the graph comes to the trained network, and over what that was measured.
+    """How near the graph comes to the trained network, and on what that was measured.
 
-    ``max_difference`` is the largest ``|graph - network| / max(1, |network|)`` over all outputs and states.
-    ``max_difference``: that number.
-    ``tolerance``: what it was allowed to be.
-    ``batch_sizes``, ``lengths``: of the sequences that were run.
-    ``num_chunkings``: in how many ways they were cut into chunks.
+    ``max_difference``: the largest ``|graph - network| / max(1, |network|)`` over all outputs and states.
+    ``tolerance``: the most that it may be.
+    ``batch_sizes``: batch sizes of the sequences that were run.
+    ``lengths``: lengths of the sequences that were run.
+    ``num_chunkings``: in how many ways the sequences were cut into chunks.
     """
 
     max_difference: Annotated[float, Field(ge=0)]

@@ -13,8 +13,8 @@ MAX_ROWS = 65_536
 
 
 class Promise(Part):
-    """How a graph must be run for a row's numbers to be the same to the bit, whatever shares its run: live, in
-    ``predict``, in forecasts and offline alike.
+    """How a graph must be run so that a row's numbers are the same to the bit, whatever shares its run: live, in
+    ``predict``, in forecasts and offline.
 
     ``any``: in any batch and however its steps are cut, with ``rows`` rows at least (2 where a batch of one is rounded
     differently from others; a row is then run twice); ``steps`` is 0. Offline is one run over the whole sequence.
@@ -22,11 +22,11 @@ class Promise(Part):
 
     Of a model of whole sequences ``steps`` is always 0, since each of them is run at once. ``any``: a sequence may be
     padded to any length, in any company. ``fixed``: always ``rows`` rows, padded to a length that follows from the
-    sequence alone, the least power of two that holds it, from 16 on; or of its own length, where the graph takes no
+    sequence alone: the least power of two that holds it, from 16 on; or its own length, where the graph takes no
     lengths. ``alone``: by itself, at its own length. Offline each sequence is run by itself.
 
-    ``holds``: which of the three.
-    ``rows``: rows of a run.
+    ``holds``: ``any``, in any batch; ``fixed``, always in runs of the same shape; or ``alone``, each row by itself.
+    ``rows``: rows of a run; with ``any``, the fewest.
     ``steps``: steps of a run; 0 = any number.
     """
 

@@ -40,11 +40,12 @@ INTERVAL_UNITS = {"day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000
 
 
 class CalendarFeature(Part):
-    """A feature that a calendar and a clock tell, so that who sends a step need not.
+    """A feature that is computed from the time of a step, so that the client need not send it.
 
-    ``unit``: counted from 0 within the next larger one: January, Mondays, the first of a month are 0; a year is itself.
-    ``codes``: its number for each of the unit's values; None = the training had none there, so it is missing. Empty:
-    the unit's value and ``first``.
+    ``unit``: what is counted, from 0 within the next larger unit: January, Mondays and the first of a month are 0; a
+    year is itself.
+    ``codes``: the feature's number for each value of the unit; None = the training had none there, so it is missing.
+    Empty = the value of the unit plus ``first``.
     ``first``: the number that the unit's first value has.
     """
 
@@ -62,11 +63,11 @@ class CalendarFeature(Part):
 
 
 class IntervalFeature(Part):
-    """The feature that holds how much time has passed since the step before, of a series without a step.
+    """The feature with the time since the step before, in a series whose steps are not equally far apart.
 
-    ``first``: its number for a step before which no time is known; None = it is missing.
-    ``feature``: its name among those of the input.
+    ``feature``: its name among the features of the input.
     ``unit``: what its number counts.
+    ``first``: its number for a step with no known time before it; None = it is missing.
     """
 
     feature: str
@@ -77,14 +78,15 @@ class IntervalFeature(Part):
 class SeriesTime(Part):
     """How the steps of a series lie in time.
 
-    ``step``: in words, as ``1 hour`` or ``1 month``; empty of an irregular series, which has an ``interval`` instead.
-    ``zone``: whose clock and calendar tell the features, and what is meant by a time without an offset: an IANA name;
-    empty = UTC. Steps of whole days, months and working days are counted by that clock, all others by time itself.
-    ``origin``: a moment that is a step, by the same clock; ``day``: of months, the day that steps are on, or the last
-    before it; 0 = the origin's.
-    ``max_fill_steps``: how many steps that nobody sent are put in as missing before a chunk and in it, inclusive.
-    ``calendar``: input feature -> what tells it.
-    ``interval``: of an irregular series, the feature that tells how long ago the step before was.
+    ``step``: the time between two steps in words, as ``1 hour`` or ``1 month``; empty for an irregular series, which
+    has an ``interval`` instead.
+    ``zone``: the time zone of calendar features and of times without an offset, an IANA name; empty = UTC. Steps of
+    whole days, months and working days are counted by the clock of that zone, all others by time itself.
+    ``origin``: a moment that is a step, by the same clock.
+    ``day``: for steps of months, the day of the month, or the last day before it in shorter months; 0 = the origin's.
+    ``calendar``: for each calendar feature of the input, how it is computed.
+    ``interval``: of an irregular series, the feature with the time since the step before.
+    ``max_fill_steps``: how many steps that were not sent are filled in as missing before a chunk and in it, inclusive.
     """
 
     step: str = ""

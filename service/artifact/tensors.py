@@ -53,8 +53,8 @@ class Part(BaseModel):
 class Tensor(Part):
     """A graph's input or output: its name in the graph, dtype and symbolic shape.
 
-    ``name``: in the graph.
-    ``dtype``: of its numbers.
+    ``name``: its name in the graph.
+    ``dtype``: the type of its numbers.
     ``shape``: sizes, and the symbols ``B``, ``T`` and ``S``.
     """
 
@@ -97,11 +97,11 @@ class Tensor(Part):
 
 
 class Statistics(Part):
-    """What each feature looked like in training, one number per feature, missing values left out.
+    """What each feature looked like in training, one number per feature, without missing values.
 
-    ``mean``, ``std``: the mean and the standard deviation.
-    ``minimum``, ``maximum``: the ends of what was seen.
-    ``missing_fraction``: the part that was missing.
+    ``mean``, ``std``: the mean, and the standard deviation, of each feature.
+    ``minimum``, ``maximum``: the lowest, and the highest, value of each feature.
+    ``missing_fraction``: the part of the values that was missing.
     """
 
     mean: tuple[float, ...]
@@ -112,10 +112,10 @@ class Statistics(Part):
 
 
 class FeatureRange(Part):
-    """What a feature may be, both ends included: the network has no answer to anything else.
+    """What a feature may be, both ends included. The network has no answer to anything else.
 
-    ``whole``: it is a code, a whole number: a place in a table of the network's.
-    ``least``, ``most``: the ends.
+    ``least``, ``most``: the lowest, and the highest, value.
+    ``whole``: whether it must be a whole number, as a code that is looked up in a table of the network.
     """
 
     least: float
@@ -129,11 +129,11 @@ class FeatureRange(Part):
 
 
 class TableTimes(Part):
-    """How the table of the training told when a row was, for readers of others like it.
+    """How the table of the training gave the times of its rows, for readers of similar tables.
 
-    ``columns``: one with times, or year, month, day and smaller units.
-    ``step``: how far a step is from the next, in words, as ``1 hour``; None = it is not known.
-    ``gaps``: what was done about steps without a row: put in, refused, or rows taken as steps whatever their times.
+    ``columns``: one column with times, or year, month, day and smaller units.
+    ``step``: the time between two steps in words, as ``1 hour``; None = it is not known.
+    ``gaps``: what was done about steps without a row: filled in, refused, or rows taken as steps whatever their times.
     """
 
     columns: Annotated[tuple[str, ...], Field(min_length=1, max_length=6)]
@@ -144,16 +144,17 @@ class TableTimes(Part):
 class Input(Tensor):
     """The sequence that goes in, one row of features a step.
 
-    ``missing``: whether a step may have holes (JSON ``null``, NaN in the graph).
-    ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
-    ``categories``: for a feature that is a code, the words that the codes 0, 1, ... stand for.
-    ``unknown``: for some of these, the word that every word which is none of them is taken for; others are refused.
-    ``ranges``: of other features that the network takes within limits only, as a column that is looked up in a table:
-    what they may be. The exporter finds it.
-    ``missing_words``: what stood for a missing value in the table of the training, for readers of others like it.
-    ``times``: how that table told time. Both are None, and left out of the file, where there was no table.
     ``features``: the names of the numbers of a step.
-    ``statistics``: of the features in training; None = not known.
+    ``missing``: whether a step may have missing values (JSON ``null``, NaN in the graph).
+    ``missing_words``: the words that meant a missing value in the table of the training; left out where there was none.
+    ``times``: how that table gave times; left out where there was none.
+    ``num_codes``: of an integer input, as tokens are: its codes are 0 to ``num_codes`` - 1. None = not known.
+    ``categories``: for a feature that is a code, the words that the codes 0, 1, ... mean.
+    ``unknown``: for some of these features, the word that replaces every word which is not in the list. Without it,
+    such words are refused.
+    ``ranges``: limits of other features that the network takes only within limits, as a column that is looked up in a
+    table. The exporter finds them.
+    ``statistics``: statistics of the features in training; None = not known.
     """
 
     features: tuple[str, ...]
@@ -210,13 +211,13 @@ class Input(Tensor):
 class Output(Tensor):
     """What the graph answers: one row of features a step, or one per run where the shape has no ``T``.
 
-    ``minus_infinity``: whether a number of it may be minus infinity, as a logarithm of a probability or a score that is
+    ``features``: the names of the numbers of a row.
+    ``minus_infinity``: whether a number may be minus infinity, as the logarithm of a probability or a score that is
     masked; ``null`` in JSON. Without it, a row with an infinity fails, as one with NaN or plus infinity always does.
-    ``delay``: the row of step t speaks of step t - ``delay``: so long the network waits before it answers. It changes
-    no number; the first rows speak of no step.
+    ``delay``: the row of step t is about step t - ``delay``: the network waits so long before it answers. It changes no
+    number. The first rows are about no step.
     ``per_frame``: of a model with framing, how many rows there are for each frame; the graph has them where the shape
     here has ``T``.
-    ``features``: the names of the numbers of a row.
     """
 
     features: tuple[str, ...]
@@ -243,16 +244,18 @@ class Output(Tensor):
 
 class State(Part):
     """A recurrent tensor: given to the graph as ``input``, taken from it as ``output``, carried by the session. Without
-    an ``output`` it stays what it is.
+    an ``output`` it never changes.
 
-    ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
-    ``missing``, ``infinite``: whether the network's own states hold NaN, as for what was not seen yet, or infinity. No
-    other may come in, and a step that would lead to one fails.
-    ``bounded``: whether the graph itself shows that it stays finite, so that nobody need look.
-    ``name``: what it is called in files of states.
-    ``input``, ``output``: its names in the graph.
+    ``name``: its name in files of states.
+    ``input``, ``output``: its names among the inputs, and the outputs, of the graph.
     ``shape``: sizes, and the symbol ``B``.
-    ``dtype``: of its numbers.
+    ``dtype``: the type of its numbers.
+    ``initial``: one number for all of it, or the nested list of one row (the shape without ``B``).
+    ``missing``: whether the network's own states hold NaN, as for what was not seen yet. Without it, no NaN may come
+    in, and a step that would lead to one fails.
+    ``infinite``: whether the network's own states hold infinity. Without it, no infinity may come in, and a step that
+    would lead to one fails.
+    ``bounded``: whether the graph itself shows that it stays finite, so that nothing need check it.
     """
 
     name: str
@@ -326,8 +329,8 @@ class State(Part):
 class Constant(Part):
     """A graph input that is the same in every run, as a sample rate is.
 
-    ``name``: of the input in the graph.
-    ``dtype``: of its numbers.
+    ``name``: its name among the inputs of the graph.
+    ``dtype``: the type of its numbers.
     ``value``: what is given in every run.
     """
 

@@ -23,16 +23,15 @@ from ostinato.service.errors import InvalidInput
 class Vocabulary(BaseModel):
     """Symbols and their codes: ``symbols[i]`` has the code ``i``.
 
+    ``symbols``: the symbols in the order of their codes.
     ``separator``: what is between symbols in text; empty where each character is a symbol.
     ``special``: symbols that no text holds, as those for start, stop and padding.
-    ``lowercase``: whether text is taken in lower case.
-    ``unknown``: the symbol that stands for all that is no symbol; it may be special. None = such text is refused.
-    ``merges``: of byte pairs, see ``ostinato/byte_pairs.py``: which symbols become one, the first pair first. None =
-    each character, or what is between separators, is a symbol.
+    ``lowercase``: whether text is read in lower case.
+    ``unknown``: the symbol that represents all that is no symbol; it may be special. None = such text is refused.
+    ``merges``: of byte pairs (see ``ostinato/byte_pairs.py``), which pairs of symbols become one symbol, in this order.
+    None = each character, or what is between separators, is a symbol.
 
     The last two are left out of the file where they are None: an older release refuses keys that it does not know.
-
-    ``symbols``: the symbols in the order of their codes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -18,7 +18,7 @@ from ostinato.service.catalogue.postponement import Postponement
 from ostinato.service.catalogue.recurrent_checks import LoadedModel, load_recurrent_model
 from ostinato.service.catalogue.repository import digest_of, find_versions, mark_of, place_of, read_manifest, why_other
 from ostinato.service.catalogue.sequence_checks import LoadedSequence, load_sequence_model
-from ostinato.service.catalogue.unloading import Unloading
+from ostinato.service.catalogue.unloading import Unloading, info_labels
 from ostinato.service.catalogue.verdicts import Verdicts
 from ostinato.service.config import Settings
 from ostinato.service.engine.recurrent.engine import Engine
@@ -122,7 +122,7 @@ class Loader:
 
     def unloading(self) -> Unloading:
         """What lets go of versions again."""
-        return Unloading(self._catalogue, self._store)
+        return Unloading(self._catalogue, self._store, self._metrics)
 
     async def load(self) -> None:
         """Check every version, and serve or reject it. The checks run in a thread; never raises for a version."""
@@ -289,12 +289,7 @@ class Loader:
         if isinstance(engine, Engine):
             self._store.attach(engine.arena)
             self._follow_sessions(engine)
-        self._metrics.model_info.labels(
-            model=manifest.name,
-            version=manifest.version,
-            task=manifest.task,
-            batch_invariant=str(manifest.batch_invariant).lower(),
-        ).set(1)
+        self._metrics.model_info.labels(**info_labels(manifest)).set(1)
         self._catalogue.add(engine)
         logger.info(
             "%s/%s is served: off from its network by %.2g, a step of a full batch takes %.2f ms, promise %s, run %s",

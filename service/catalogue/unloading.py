@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.catalogue.catalogue import AnyEngine, Catalogue
 from ostinato.service.engine.recurrent.engine import Engine
 from ostinato.service.errors import VersionInUse
+from ostinato.service.metrics.series import Metrics
 from ostinato.service.state.base import Store
 
 LOOK_SECONDS = 0.05
@@ -26,9 +28,10 @@ class Unloading:
         see_off: what becomes of the sessions that are left in an engine's memory, when nothing is under way in it.
     """
 
-    def __init__(self, catalogue: Catalogue, store: Store) -> None:
+    def __init__(self, catalogue: Catalogue, store: Store, metrics: Metrics) -> None:
         self._catalogue = catalogue
         self._store = store
+        self._metrics = metrics
         self._tasks: dict[AnyEngine, asyncio.Task[None]] = {}
         self.held: set[asyncio.Task[int]] = set()
         self.see_off: Callable[[Engine], Awaitable[object]] | None = None
@@ -48,6 +51,7 @@ class Unloading:
         task = self._tasks.get(engine)
         if task is None:
             self._catalogue.remove(engine)
+            self._metrics.model_info.labels(**info_labels(engine.manifest)).set(0)
             model, version = _named(engine)
             engine.retire(f"model {model!r} version {version!r} is unloaded, and was not asked; load it again")
             task = self._tasks[engine] = asyncio.create_task(self._let_go(engine))
@@ -84,6 +88,17 @@ class Unloading:
         give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while engine.is_busy and asyncio.get_running_loop().time() < give_up_at:
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def info_labels(manifest: Manifest) -> dict[str, str]:
+    """The labels of a version's ``ostinato_model_info``, which is 1 while the version is served."""
+    is_invariant = str(manifest.batch_invariant).lower()
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "task": manifest.task,
+        "batch_invariant": is_invariant,
+    }
 
 
 def _named(engine: AnyEngine) -> tuple[str, str]:

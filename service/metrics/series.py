@@ -1,4 +1,4 @@
-"""The Prometheus series of a process, each named once, here. ``docs/metrics.md`` explains them to the operator.
+"""The Prometheus series of a process, each named once, here. ``docs/metrics.md`` says when to look at them.
 
 How those of several workers are put together is in ``service/metrics/workers.py``.
 
@@ -41,49 +41,69 @@ class Metrics:
 
     def __init__(self) -> None:
         self.gather: Callable[[], SeriesNumbers] | None = None
-        self.steps = counter("steps_total", "Steps that the graphs computed: rows x steps.", *_MODEL)
-        self.padding_steps = counter("padding_steps_total", "Steps computed beyond the ends of sequences.", *_MODEL)
-        self.sessions = counter("sessions_total", "Events in sessions' lives.", *_MODEL, "event")
-        self.rejected = counter("rejected_total", "Requests answered with an error, by its code.", "reason")
-        self.seq_conflicts = counter(
-            "seq_conflicts_total", "Chunks refused because seq was not the session's step count.", *_MODEL
+        self.steps = counter(
+            "steps_total",
+            "Steps, or frames, that graphs computed: of sessions, predict, forecasts and shadows.",
+            *_MODEL,
         )
-        self.duplicates = counter("duplicates_total", "Chunks retried and answered from memory.", *_MODEL)
+        self.padding_steps = counter(
+            "padding_steps_total",
+            "Steps that runs of whole sequences computed after the ends of their shorter sequences.",
+            *_MODEL,
+        )
+        self.sessions = counter("sessions_total", "Events in the lives of sessions.", *_MODEL, "event")
+        self.rejected = counter(
+            "rejected_total", "Requests, frames of streams and rows of messages that were refused.", "reason"
+        )
+        self.seq_conflicts = counter(
+            "seq_conflicts_total", "Chunks refused because their seq, or their time, is not the next.", *_MODEL
+        )
+        self.duplicates = counter("duplicates_total", "Chunks that were retried and answered from memory.", *_MODEL)
         self.run_failures = counter(
             "run_failures_total", "Iterations that failed, or gave a row that is not finite.", *_MODEL
         )
-        self.cancelled = counter("cancelled_total", "Work dropped, its caller gone: outputs under way, too.", *_MODEL)
+        self.cancelled = counter(
+            "cancelled_total", "Works and generated outputs dropped because their caller had gone.", *_MODEL
+        )
         self.commit_conflicts = counter(
-            "commit_conflicts_total", "Commits that another worker or replica was before; judged again.", *_MODEL
+            "commit_conflicts_total", "Commits that came after one of another worker or replica.", *_MODEL
         )
         self.store_errors = counter(
-            "store_errors_total", "Requests, rows of messages, and tasks of its own that the store failed."
+            "store_errors_total", "Requests, rows of messages and tasks of the store that failed because of it."
         )
         self.records_unreadable = counter(
-            "records_unreadable_total", "Sessions found whose record is damaged, or of a schema that is not read."
+            "records_unreadable_total", "Sessions whose record is damaged, or of an unknown schema; once a process."
         )
-        self.store_up = gauge("store_up", "1 where the store answers, as far as is known.", over_workers=min)
-        self.store_bytes = gauge("store_bytes", "Bytes of the store's files, by their part.", "part", over_workers=max)
+        self.store_up = gauge(
+            "store_up", "1 if the store answers, as far as every worker knows without asking it.", over_workers=min
+        )
+        self.store_bytes = gauge(
+            "store_bytes",
+            "Bytes on the disk of the parts of lmdb://; other stores have none here.",
+            "part",
+            over_workers=max,
+        )
         self.look_up_seconds = histogram(
             "look_up_seconds",
-            "Time of bringing a session from the store, or of finding that it is not there.",
+            "Time to bring a session from the store, or to find that it is not there.",
             _SECONDS,
         )
         self.sessions_stored = gauge(
-            "sessions_stored", "Live sessions in the whole store, by the last count.", *_MODEL, over_workers=max
+            "sessions_stored",
+            "Live sessions in the whole store: the last count, and those begun since.",
+            *_MODEL,
+            over_workers=max,
         )
         self.sessions_live = gauge("sessions_live", "Sessions in memory.", *_MODEL)
         self.streams_live = gauge("streams_live", "WebSocket streams that are open.")
         self.queue_depth = gauge("queue_depth", "Rows accepted and not yet answered.", *_MODEL)
         self.queue_saturation = gauge(
-            "queue_saturation", "Share of the queue that is taken, in the fullest worker.", *_MODEL, over_workers=max
+            "queue_saturation", "Part of the queue that is taken, in the fullest worker.", *_MODEL, over_workers=max
         )
-        self.state_bytes = gauge(
-            "state_bytes", "Bytes of the sessions in memory: recurrent state, and the answers kept.", *_MODEL
-        )
+        self.state_bytes = gauge("state_bytes", "Bytes of the sessions in memory: states and last answers.", *_MODEL)
         self.model_info = gauge(
             "model_info",
-            "1 for each model version that is served.",
+            "1 for a model version that is served, 0 for one that was unloaded.",
             *_MODEL,
             "task",
             "batch_invariant",
@@ -91,96 +111,127 @@ class Metrics:
         )
         self.run_mode = gauge(
             "run_mode",
-            "Worker processes in which a graph of a served version runs on the event loop, or in a thread.",
+            "Workers that run a graph of a served version in this mode.",
             *_MODEL,
             "graph",
             "mode",
         )
         self.models_failed = gauge(
-            "models_failed", "Model versions that failed a check at load and are not served.", over_workers=max
+            "models_failed", "Model versions that could not be read, or failed a check at load.", over_workers=max
         )
         self.version_failed = gauge(
-            "version_failed", "1 for each version that failed a check at load.", *_MODEL, over_workers=max
+            "version_failed",
+            "1 for a version that failed a check at load, 0 for one that is served.",
+            *_MODEL,
+            over_workers=max,
         )
         self.versions_missing = gauge(
-            "versions_missing", "Versions that sessions run and that are not served.", over_workers=max
+            "versions_missing",
+            "Versions that sessions run and that are not served, found at the start.",
+            over_workers=max,
         )
         self.missing_version_sessions = gauge(
             "missing_version_sessions", "Sessions of a version that is not served.", *_MODEL, over_workers=max
         )
-        self.ready = gauge("ready", "1 where every worker is ready, as /readyz says.", over_workers=min)
-        self.draining = gauge("draining", "1 where a worker takes no new work, since it is to end.", over_workers=max)
+        self.ready = gauge("ready", "1 if every worker is ready, as /readyz says.", over_workers=min)
+        self.draining = gauge(
+            "draining", "1 if a worker takes no new work because it was told to end.", over_workers=max
+        )
         self.limit = gauge(
-            "limit", "What a setting allows, in its unit; 0 of a time = no limit.", "setting", over_workers=max
+            "limit",
+            "The value of a setting that limits something; 0 of a time means no limit.",
+            "setting",
+            over_workers=max,
         )
         self.worker_restarts = counter_of_all(
             "worker_restarts_total",
-            "Workers started in the place of one that ended, by the signal that ended it, over the server's life.",
+            "Workers that replaced one that had ended.",
             "signal",
         )
         self.workers = gauge("workers", "Worker processes that are running.")
-        self.batch_size = histogram("iteration_batch_size", "Rows in an iteration.", _POWERS, *_MODEL)
-        self.iteration_steps = histogram("iteration_steps", "Steps of each row in an iteration.", _POWERS, *_MODEL)
+        self.batch_size = histogram("iteration_batch_size", "Rows of an iteration.", _POWERS, *_MODEL)
+        self.iteration_steps = histogram("iteration_steps", "Steps of each row of an iteration.", _POWERS, *_MODEL)
         self.queue_seconds = histogram(
-            "queue_seconds", "Time from a request's acceptance to its first iteration.", _SECONDS, *_MODEL
+            "queue_seconds", "Time from the acceptance of a request to its first iteration.", _SECONDS, *_MODEL
         )
         self.run_seconds = histogram(
             "run_seconds", "Time of an iteration: gather, run, check, scatter.", _SECONDS, *_MODEL
         )
-        self.commit_seconds = histogram("commit_seconds", "Time of the commit of an iteration.", _SECONDS, *_MODEL)
-        self.request_seconds = histogram(
-            "request_seconds", "Time from a request's last byte to its answer.", _SECONDS, "route", "code_class"
+        self.commit_seconds = histogram(
+            "commit_seconds", "Time in which the store commits the sessions of an iteration.", _SECONDS, *_MODEL
         )
-        self.generated_steps = counter("generated_steps_total", "Steps that decoders computed: one a lane.", *_MODEL)
-        self.generation_lanes = gauge("generation_lanes", "Lanes of the decoder in use: outputs, or beams.", *_MODEL)
+        self.request_seconds = histogram(
+            "request_seconds",
+            "Time from the last byte of a request, or of a frame of a stream, to its answer.",
+            _SECONDS,
+            "route",
+            "code_class",
+        )
+        self.generated_steps = counter(
+            "generated_steps_total", "Steps of outputs that decoders computed, one for each lane.", *_MODEL
+        )
+        self.generation_lanes = gauge(
+            "generation_lanes", "Lanes of the decoder in use: outputs under way, or their beams.", *_MODEL
+        )
         self.loop_lag_seconds = histogram(
-            "loop_lag_seconds", "How late the event loop came to what was due: others were at work.", _SECONDS
+            "loop_lag_seconds", "How late the event loop was, measured four times a second.", _SECONDS
         )
         self.build_info = gauge(
-            "build_info", "1, with what runs here.", "release", "python", "onnxruntime", "store", over_workers=max
+            "build_info",
+            "1, with the releases that run here.",
+            "release",
+            "python",
+            "onnxruntime",
+            "store",
+            over_workers=max,
         )
         self.process_start_time = gauge(
-            "process_start_time_seconds", "When the oldest worker started, since the epoch.", over_workers=min
+            "process_start_time_seconds", "When the oldest worker started.", over_workers=min
         )
         self.process_cpu_seconds = counter("process_cpu_seconds_total", "Processor time of the workers.")
         self.process_resident_bytes = gauge("process_resident_memory_bytes", "Memory of the workers.")
         self.process_open_fds = gauge(
-            "process_open_fds", "Open files and connections of the worker that has most.", over_workers=max
+            "process_open_fds", "Open files and connections of the worker that has the most.", over_workers=max
         )
-        self.process_max_fds = gauge("process_max_fds", "The most that a worker may have open.", over_workers=max)
-        self.input_values = counter("input_values_total", "Input values that were looked at, a sample.", *_FEATURE)
-        self.input_missing = counter("input_missing_total", "Of these, the missing ones.", *_FEATURE)
+        self.process_max_fds = gauge(
+            "process_max_fds", "The most files and connections that a worker may have open.", over_workers=max
+        )
+        self.input_values = counter(
+            "input_values_total", "Input values of sessions that were looked at: a sample.", *_FEATURE
+        )
+        self.input_missing = counter("input_missing_total", "Values of that sample that were missing.", *_FEATURE)
         self.input_missing_expected = gauge(
-            "input_missing_expected", "The share of missing values in training.", *_FEATURE, over_workers=max
+            "input_missing_expected",
+            "The part of the values that was missing in training.",
+            *_FEATURE,
+            over_workers=max,
         )
         self.input_out_of_range = counter(
-            "input_out_of_range_total", "Of these, those outside of what the training had seen.", *_FEATURE
+            "input_out_of_range_total", "Values of that sample outside all that was seen in training.", *_FEATURE
         )
         self.input_distance = distances(
-            "input_distance", "How far recent inputs are from the training's, in its standard deviations.", *_FEATURE
+            "input_distance", "How far the inputs of about the last ten minutes are from the training.", *_FEATURE
         )
         self.forecast_pairs = counter(
-            "forecast_pairs_total", "Values that came after they had been forecast, a sample.", *_FEATURE
+            "forecast_pairs_total", "Values that came after an output had forecast them: a sample.", *_FEATURE
         )
-        self.forecast_error = counter(
-            "forecast_error_total", "Of these, |forecast - value|, summed up, in the feature's unit.", *_FEATURE
-        )
+        self.forecast_error = counter("forecast_error_total", "Sum of |forecast - value| over that sample.", *_FEATURE)
         self.persistence_error = counter(
-            "persistence_error_total", "The same of the value before, taken for a forecast.", *_FEATURE
+            "persistence_error_total", "Sum of |value before - value| over the same sample.", *_FEATURE
         )
         self.interval_readings = counter(
             "interval_readings_total", "Readings that a calibrated forecaster had forecast.", *_MODEL
         )
         self.interval_covered = counter(
-            "interval_covered_total", "Of these, those within the interval of the level, in percent.", *_MODEL, "level"
+            "interval_covered_total", "Readings of these that were within the interval of the level.", *_MODEL, "level"
         )
         self.anomalies = counter("anomalies_total", "Anomalies that began in sessions.", *_MODEL)
         self.shadow_steps = counter(
-            "shadow_steps_total", "Steps that a shadow has run and that were compared with what was answered.", *_SHADOW
+            "shadow_steps_total", "Steps that a shadow ran, compared with what was answered.", *_SHADOW
         )
         self.shadow_difference = histogram(
             "shadow_difference",
-            "The largest difference of a number of a step's two outputs, the session's version's and the shadow's.",
+            "Largest difference between a step's outputs of the version and of its shadow.",
             _DIFFERENCES,
             *_SHADOW,
         )
@@ -191,9 +242,9 @@ class Metrics:
             "reason",
         )
         self.shadow_failures = counter(
-            "shadow_failures_total", "Sessions whose shadow ended since it had no answer.", *_SHADOW
+            "shadow_failures_total", "Sessions whose shadow ended because it had no answer to a step.", *_SHADOW
         )
-        self.shadows_live = gauge("shadows_live", "Sessions that have a shadow.", *_OF_SHADOW)
+        self.shadows_live = gauge("shadows_live", "Sessions that have a shadow now.", *_OF_SHADOW)
         for family in self.families:
             if not family.label_names:
                 family.labels()

@@ -75,16 +75,13 @@ def conflict_error(part: Chunk | Block, session_id: str, arena: Arena, slot: int
     """The error of a chunk that is not its session's next, nor the one applied last."""
     steps, reach, name = int(arena.steps[slot]), arena.reach(slot), session_id_of(session_id)
     if reach.offset == NO_OFFSET:
-        detail = (
-            f"session {name!r} has applied {steps} steps, and seq is neither that nor the chunk applied last, sent "
-        )
-        return SeqConflict(f"{detail}again unchanged", expected_seq=steps)
+        detail = f"session {name!r} has applied {steps} steps, and seq is neither that nor a retry of its last chunk"
+        return SeqConflict(detail, expected_seq=steps)
     last_seq = None if arena.last_seq[slot] == NEVER else int(arena.last_seq[slot])
     what = "seq" if part.offset is None or not part.offset.was_applied(reach) else "what is sent"
     return SeqConflict(
         f"session {name!r} has applied {steps} steps, the last with an offset is that of offset {reach.offset} in "
-        f"source {reach.source!r}, and {what} is neither what comes next nor the chunk applied last, sent again "
-        "unchanged",
+        f"source {reach.source!r}, and {what} is neither what comes next nor a retry of its last chunk",
         expected_seq=steps,
         source=reach.source,
         offset=reach.offset,

@@ -55,6 +55,7 @@ _FENCED = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"(`+)(?!`)(?:(?!\n\n).)+?(?<!`)\1(?!`)", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)\s]*\)|\[[^\]]*\])?")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+")
+_VALUES = re.compile(r"(?:`code`(?:, | or )?|(?:or )?a list of these|, not empty)+")
 _END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bal)(?<!\bvs)[.!?][)\"'*]*(?:\s+|$)")
 
 
@@ -99,8 +100,18 @@ def paragraphs(text: str) -> list[str]:
 
 def sentences(text: str) -> list[Sentence]:
     """All sentences of a page's prose, in its order."""
-    cut = [part for paragraph in paragraphs(text) for part in _END.split(paragraph)]
-    return [Sentence(part.strip()) for part in cut if re.search(r"\w", part)]
+    return _cut(paragraphs(text))
+
+
+def cell_sentences(text: str) -> list[Sentence]:
+    """All sentences of a page's tables, in its order; a list of values in code is no sentence."""
+    rows = [line for line in plain(text).splitlines() if line.startswith("|")]
+    cells = [cell for row in rows for cell in re.split(r"(?<!\\)\|", row)]
+    return _cut([cell for cell in cells if not _VALUES.fullmatch(cell.strip())])
+
+
+def _cut(parts: list[str]) -> list[Sentence]:
+    return [Sentence(each.strip()) for part in parts for each in _END.split(part) if re.search(r"\w", each)]
 
 
 def wrong_words(text: str) -> list[str]:
@@ -114,10 +125,10 @@ def wrong_words(text: str) -> list[str]:
 
 
 def long_sentences(text: str) -> list[str]:
-    """The sentences that are too long, each with its number of words."""
+    """The sentences of prose and tables that are too long, each with its number of words."""
     return [
         f"{sentence.num_words} words, at most {MAX_WORDS}: '{sentence.text}'"
-        for sentence in sentences(text)
+        for sentence in (*sentences(text), *cell_sentences(text))
         if sentence.num_words > MAX_WORDS
     ]
 

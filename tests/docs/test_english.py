@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
-from tests.docs.english import MAX_MEAN_WORDS, MAX_WORDS, long_sentences, mean_words, sentences, wrong_words
+from tests.docs.english import (
+    MAX_MEAN_WORDS,
+    MAX_WORDS,
+    cell_sentences,
+    long_sentences,
+    mean_words,
+    sentences,
+    wrong_words,
+)
 from tests.docs.markdown import ROOT
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "deploy/**/*.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
-    if not path.name.startswith("reference_")  # made of docstrings, which are not all read through yet
 )
+MAX_COLUMNS = 80
 NEWEST = "CHANGELOG.md, its newest section"
 
 
@@ -57,7 +66,19 @@ def test_a_sentence_ends_at_its_stop_and_at_the_end_of_an_item() -> None:
     assert mean_words(page) == 2.5
 
 
-def test_a_long_sentence_is_found() -> None:
-    page = f"{'word ' * MAX_WORDS}word. {'word ' * (MAX_WORDS - 1)}word."
+@pytest.mark.parametrize("form", ["{}", "| a | {} |"])
+def test_a_long_sentence_is_found_in_prose_and_in_a_table(form: str) -> None:
+    page = form.format(f"{'word ' * MAX_WORDS}word. {'word ' * (MAX_WORDS - 1)}word.")
     [fault] = long_sentences(page)
     assert fault.startswith(f"{MAX_WORDS + 1} words")
+
+
+def test_values_in_a_table_are_no_sentence() -> None:
+    values = "`a`, " * MAX_WORDS + "`b` or a list of these, not empty"
+    assert [sentence.text for sentence in cell_sentences(f"| {values} | what it is |")] == ["what it is"]
+
+
+def test_the_help_of_make_is_plain_english_and_fits_a_terminal() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line for line in shown.splitlines() if len(line) > MAX_COLUMNS] == []
+    assert wrong_words(shown) == []

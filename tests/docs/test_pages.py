@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +33,13 @@ def test_every_cell_stands_there_with_the_keys_of_its_own() -> None:
     assert written == {
         cell: {option for option, cells in OPTIONS.items() if cell in cells} for cell in get_args(CellName)
     }
+
+
+def test_the_glossary_defines_each_word_once() -> None:
+    words = re.findall(r"^\| ([^|`]+) \| [^|]+ \|$", TEXTS["docs/glossary.md"], re.MULTILINE)
+    each = [word for row in words if row not in ("word", "symbol") for word in row.split(", ")]
+    assert len(each) > 100
+    assert [word for word, times in Counter(each).items() if times > 1] == []
 
 
 def flags_of(command: Any) -> set[str]:

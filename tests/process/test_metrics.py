@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.tools import run_tool
 # One process runs these, since they share what takes long to start.
 pytestmark = pytest.mark.xdist_group("server")
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference_metrics.md"
 MODEL = {"model": "accumulator", "version": "1"}
 
 
@@ -37,6 +39,21 @@ def test_every_documented_series_is_there(server: ServerProcess) -> None:
     text = server.get("/metrics").text
     declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert declared == set(SERIES)
+
+
+def test_the_page_of_metrics_has_the_kinds_and_labels_of_a_server(server: ServerProcess) -> None:
+    server.post("/v1/models/accumulator/predict", json={"sequences": [[[1]]]})
+    rows = re.findall(r"^\| `(ostinato_\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+    served = {
+        (sample.name, family.type): set(sample.labels) - {"le"}
+        for family in text_string_to_metric_families(server.get("/metrics").text)
+        for sample in family.samples
+    }
+    assert served
+    for (name, kind), labels in served.items():
+        of = name if name in documented else re.sub(r"_(bucket|sum|count)$", "", name)
+        assert documented[of] == (kind, labels), name
 
 
 def test_no_label_holds_a_session(server: ServerProcess) -> None:

@@ -10,7 +10,7 @@ from ostinato.tools.reference.markdown import escaped, page, table
 
 INTRODUCTION = """`ostinato COMMAND --help` shows the same in a terminal. A command that lacks a library says which
 extra brings it."""
-EXAMPLES = "[bold]Examples[/]"
+EXAMPLES = re.compile(r"^\[bold\]Examples?:?\[/\].*$", re.MULTILINE)
 KINDS = {"str": "text", "int": "whole number", "float": "number"}
 
 _MARKUP = re.compile(r"(?<!\\)\[/?[a-z ]*\]")
@@ -48,10 +48,13 @@ def _command(command: Any, parent: str, above: Any) -> Iterator[str]:
 
 def _help(text: str) -> str:
     """The help of a command: paragraphs, and its examples as a list."""
-    told, _, examples = text.partition(EXAMPLES)
+    told, *examples = EXAMPLES.split(text)
     paragraphs = [_plain(" ".join(each.split())) for each in told.split("\n\n") if each.strip()]
-    lines = [f"- `{re.sub(_MARKUP, '', ' '.join(each.split()))}`" for each in examples.split("\n\n") if each.strip()]
-    return "\n\n".join([*paragraphs, *(["Examples:", "\n".join(lines)] if lines else [])])
+    commands = [" ".join(each.replace(" \\\n", " ").split()) for each in "".join(examples).split("\n\n")]
+    lines = [f"- `{re.sub(_MARKUP, '', each)}`" for each in commands if each]
+    return "\n\n".join(
+        [*paragraphs, *([f"Example{'s' if len(lines) > 1 else ''}:", "\n".join(lines)] if lines else [])]
+    )
 
 
 def _parameters(command: Any) -> Iterator[str]:

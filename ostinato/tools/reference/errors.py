@@ -20,7 +20,7 @@ def errors_page() -> str:
     from ostinato.service.edge.problems import INTERNAL, PROBLEMS
 
     means = {code: (status, SAID[kind]) for kind, (status, code) in reversed(PROBLEMS.items()) if kind in SAID}
-    means[INTERNAL[1]] = (INTERNAL[0], "an error of the server's own, which its log has")
+    means[INTERNAL[1]] = (INTERNAL[0], "an error in the server, which its log describes")
     by_status = sorted((status, code) for code, (status, _) in means.items())
     overview = table(("status", "code"), ((str(status), f"[{code}](#{code})") for status, code in by_status))
     sections = (f"## {code}\n\nStatus {status}: {told(means[code][1])}\n\n{ADVICE[code]}" for status, code in by_status)

@@ -77,7 +77,10 @@ def type_words(schema: Mapping[str, Any], link: LinkTo) -> str:
     if "enum" in schema:
         return ", ".join(f"`{json.dumps(each)}`" for each in schema["enum"])
     if several := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(dict.fromkeys(type_words(each, link) for each in several if each.get("type") != "null"))
+        choices = list(dict.fromkeys(type_words(each, link) for each in several if each.get("type") != "null"))
+        if len(choices) == 2 and choices[1].startswith(f"list of {choices[0]}"):
+            choices[1] = "a list of these" + choices[1].removeprefix(f"list of {choices[0]}")
+        return (", or " if "," in choices[0] else " or ").join(choices)
     kind = schema.get("type", "")
     if kind == "array":
         items: Mapping[str, Any] = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
@@ -89,7 +92,11 @@ def type_words(schema: Mapping[str, Any], link: LinkTo) -> str:
     if schema.get("format") == "binary":
         return "bytes"
     bounds = [text.format(_number(schema[key])) for key, text in _BOUNDS.items() if _says_much(schema.get(key))]
-    return ", ".join([words, *bounds])
+    return (
+        ", ".join([words, *bounds])
+        .replace("at least 1 items", "not empty")
+        .replace("at least 1 characters", "not empty")
+    )
 
 
 def default_words(schema: Mapping[str, Any], *, is_needed: bool) -> str:
@@ -103,7 +110,7 @@ def default_words(schema: Mapping[str, Any], *, is_needed: bool) -> str:
 def told(text: str) -> str:
     """A meaning as a sentence."""
     text = escaped(text)
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) or not text else ".")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", ".)")) or not text else ".")
 
 
 def _says_much(bound: object) -> bool:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 HEAD = ("member", "type", "default", "what it is")
 INTRODUCTION = """Each version of a model is a folder with `model.json`, its manifest, next to its graphs (ONNX) and
-`golden.safetensors`, the inputs and outputs by which it is checked at each load.
-`ostinato export` and `ostinato import` write it. A member that there is not here is refused."""
+`golden.safetensors`, the inputs and outputs by which it is checked at each load. `ostinato export` and
+`ostinato import` write it. A member that is not here is refused. Below, `None` is `null` in the file."""
 
 
 def manifest_page() -> str:

@@ -10,6 +10,7 @@ from ostinato.tools.reference.commands import commands_page
 from ostinato.tools.reference.errors import errors_page
 from ostinato.tools.reference.generation import generation_page
 from ostinato.tools.reference.manifest import manifest_page
+from ostinato.tools.reference.metrics import metrics_page
 from ostinato.tools.reference.recipes import recipes_page
 from ostinato.tools.reference.routes import routes_page
 
@@ -21,5 +22,6 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "reference_generation.md": lambda _: generation_page(),
     "reference_http.md": lambda _: routes_page(),
     "reference_manifest.md": lambda _: manifest_page(),
+    "reference_metrics.md": lambda _: metrics_page(),
     "reference_recipes.md": lambda _: recipes_page(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ostinato.tools.reference.fields import default_words, lead_of, meaning_of, told, type_words
 from ostinato.tools.reference.markdown import escaped, page, table
@@ -14,8 +14,9 @@ HEAD = ("key", "type", "default", "what it is")
 SECTIONS = ("data", "network", "training")
 INTRODUCTION = """A recipe is a file in TOML: what to train, on which data, and how. `ostinato train RECIPE` reads it,
 and `ostinato train --init KIND FILE` writes one for a file of yours; [training.md](training.md) explains them.
-A key that there is not here is refused, with the nearest that there is. Paths start at the recipe's own folder."""
-COMMON = """Every kind has these, except where a kind's own table says otherwise."""
+A key that is not here is refused, and the message names the nearest key. Paths start at the recipe's own
+folder. Below, `None` means that the key is left out."""
+COMMON = """Every kind has these keys, unless its own table says something else."""
 
 
 def recipes_page() -> str:
@@ -45,7 +46,9 @@ def _common(lines: list[tuple[type, ...]]) -> type:
 
 
 def _part(recipe: Any, section: str) -> Any:
-    return recipe.model_fields[section].annotation
+    """The model of a section, also of one that a recipe may leave out."""
+    kind = recipe.model_fields[section].annotation
+    return next((each for each in get_args(kind) if hasattr(each, "model_fields")), kind)
 
 
 def _has_layers(recipe: Any) -> bool:
@@ -53,14 +56,20 @@ def _has_layers(recipe: Any) -> bool:
 
 
 def _kind(kind: str, recipe: Any, shared: list[Any]) -> str:
-    layers = "It has the keys of recurrent layers, too. " if _has_layers(recipe) else ""
-    parts = [f"## {kind}", f'`kind = "{kind}"`. {layers}{escaped(lead_of(recipe.__doc__))}']
+    layers = "It also has the keys of recurrent layers. " if _has_layers(recipe) else ""
+    parts = [f"## {kind}", f'`kind = "{kind}"`. {escaped(lead_of(recipe.__doc__))} {layers}'.strip()]
     parts.append(_table(recipe, shared, left_out=("kind", *SECTIONS)))
-    for section in SECTIONS:
+    for section in (*SECTIONS, *_sections_of_its_own(recipe)):
         model = _part(recipe, section)
         if rows := _table(model, shared):
             parts.append(f"### [{section}] of {kind}\n\n{rows}")
     return "\n\n".join(part for part in parts if part)
+
+
+def _sections_of_its_own(recipe: Any) -> list[str]:
+    """The keys of a recipe that are sections which only its kind has."""
+    found = [name for name in recipe.model_fields if hasattr(_part(recipe, name), "model_fields")]
+    return [name for name in found if name not in SECTIONS]
 
 
 def _table(model: type[BaseModel], shared: list[Any] | tuple[()], left_out: tuple[str, ...] = ()) -> str:
@@ -77,7 +86,7 @@ def _rows(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     return {
         name: (
             f"`{name}`",
-            "" if "$ref" in about or name in SECTIONS else type_words(about, lambda part: f"`{part}`"),
+            "section" if "$ref" in str(about) or name in SECTIONS else type_words(about, lambda part: f"`{part}`"),
             "" if name in SECTIONS else default_words(about, is_needed=name in needed),
             told(meaning_of(model, name)),
         )

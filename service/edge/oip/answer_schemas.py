@@ -19,7 +19,7 @@ class OipLive(AnswerSchema):
 
 
 class OipReady(AnswerSchema):
-    """Whether requests should come here."""
+    """Whether requests should be sent here."""
 
     ready: bool
 
@@ -41,7 +41,7 @@ class OipTensor(AnswerSchema):
 
 
 class OipModel(AnswerSchema):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -58,7 +58,7 @@ class OipModelReady(AnswerSchema):
 
 
 class OipModelConfig(msgspec.Struct):
-    """What of Triton's model configuration has a meaning here."""
+    """The parts of Triton's model configuration that have a meaning here."""
 
     name: str
     platform: str
@@ -80,7 +80,7 @@ class OipCount(AnswerSchema):
 
 
 class OipInferStatistics(AnswerSchema):
-    """How requests went, and where their time went."""
+    """How many requests succeeded and failed, and how long their parts took."""
 
     success: OipCount
     fail: OipCount
@@ -91,7 +91,7 @@ class OipInferStatistics(AnswerSchema):
 
 
 class OipModelStatistics(AnswerSchema):
-    """What a version has done since the server began."""
+    """The work of a version since the server started."""
 
     name: str
     version: str
@@ -102,7 +102,7 @@ class OipModelStatistics(AnswerSchema):
 
 
 class OipStatistics(AnswerSchema):
-    """What versions have done."""
+    """The work of versions."""
 
     model_stats: list[OipModelStatistics]
 
@@ -117,7 +117,7 @@ class OipIndexEntry(AnswerSchema):
 
 
 class OipOutput(AnswerSchema):
-    """An output; without ``data`` it lies behind the header, ``binary_data_size`` bytes of it."""
+    """An output; without ``data``, its ``binary_data_size`` bytes follow the header."""
 
     name: str
     datatype: str

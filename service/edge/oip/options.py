@@ -19,7 +19,7 @@ PASSED_OVER_PREFIX = "triton_"
 
 
 class SequenceParameters(StepOptions, kw_only=True):
-    """Of a step of a sequence. ``sequence_id``: 0 or empty = the request is of none.
+    """Parameters of steps of a sequence. ``sequence_id``: 0 or empty = the request belongs to no sequence.
 
     ``ttl_seconds``: of the session that the start begins, as when one is opened.
     """
@@ -32,13 +32,15 @@ class SequenceParameters(StepOptions, kw_only=True):
 
 
 class PredictParameters(PredictQuery, kw_only=True):
-    """Of whole sequences. ``return_state``: the states behind them are outputs, too, as when they are asked for."""
+    """Parameters of whole sequences. ``return_state``: the states after the last steps are outputs, too, as if they
+    were asked for.
+    """
 
     return_state: bool = False
 
 
 class GenerateParameters(OutputOptions, kw_only=True):
-    """Of what a model generates."""
+    """Parameters of generation."""
 
 
 _SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})

@@ -45,7 +45,7 @@ class ShapedTensor(Protocol):
 
 
 class TensorHeader(msgspec.Struct):
-    """An input as the header has it; ``data`` is absent where it lies behind the header."""
+    """An input as the header has it; ``data`` is absent if its bytes follow the header."""
 
     name: str
     shape: list[int]
@@ -62,7 +62,7 @@ class OutputHeader(msgspec.Struct):
 
 
 class InferHeader(msgspec.Struct):
-    """The header of a request; clients may put more in it, and null for what they do not say."""
+    """The header of a request. Clients may add other members, and null for what they leave out."""
 
     inputs: list[TensorHeader]
     id: str | None = None

@@ -98,7 +98,7 @@ class OipRoutes:
         return _told(self._descriptions.server())
 
     async def model(self, request: Request) -> Response:
-        """What a model takes and gives."""
+        """The inputs and outputs of a model."""
         return _told(self._descriptions.model(*_named(request)))
 
     async def ready(self, request: Request) -> Response:

@@ -22,8 +22,8 @@ OPERATIONS = (
         names=("model",),
         tag=ADMINISTRATION,
         summary="Show what is decided about a model",
-        description="Its default version, its aliases, its shadow, which versions the worker that is asked serves, and "
-        "which are being unloaded.",
+        description="Its default version, its aliases, its canary and shadow, the versions that this worker serves, "
+        "and those that are being unloaded.",
         answers=_DECIDED,
         refuses=(*ROUTED, *MODEL),
     ),
@@ -34,7 +34,7 @@ OPERATIONS = (
         names=("model",),
         tag=ADMINISTRATION,
         summary="Set the default version",
-        description="It is meant from then on where none is named. Sessions keep the version that they have.",
+        description="From now on it is used where a request names no version. Sessions keep their version.",
         bodies={JSON: schemas.DecisionBody},
         answers=_DECIDED,
         refuses=(*_DECIDES, *BODY),
@@ -45,8 +45,8 @@ OPERATIONS = (
         path=f"{ROOT}/default",
         names=("model",),
         tag=ADMINISTRATION,
-        summary="Have no default version",
-        description="The latest that is served is meant again.",
+        summary="Remove the default version",
+        description="The latest version that is served is the default again.",
         answers=_DECIDED,
         refuses=_DECIDES,
     ),
@@ -68,7 +68,7 @@ OPERATIONS = (
         path=f"{ROOT}/aliases/{{}}",
         names=("model", "alias"),
         tag=ADMINISTRATION,
-        summary="Take an alias away",
+        summary="Remove an alias",
         answers=_DECIDED,
         refuses=_DECIDES,
     ),
@@ -79,8 +79,8 @@ OPERATIONS = (
         names=("model",),
         tag=ADMINISTRATION,
         summary="Set a canary",
-        description="A share of new sessions that name no version has this one, by a hash of the session's id, as long "
-        "as it takes and gives what the version does that is meant else.",
+        description="A share of the new sessions that name no version run this one, chosen by a hash of the "
+        "session's id. The condition is that it has the same inputs and outputs as the default version.",
         bodies={JSON: schemas.CanaryBody},
         answers=_DECIDED,
         refuses=(*_DECIDES, *BODY),
@@ -92,8 +92,9 @@ OPERATIONS = (
         names=("model",),
         tag=ADMINISTRATION,
         summary="Set the shadow",
-        description="A version that runs a copy of what sessions of the other versions are sent, of a share of those "
-        "that begin from then on. Its outputs are compared and counted in `/metrics`, and nobody is answered by them.",
+        description="A version that runs a copy of the steps of other versions' sessions: of a share of the "
+        "sessions that begin from now on. Its outputs are compared and counted in `/metrics`, and never "
+        "answered.",
         bodies={JSON: schemas.ShadowBody},
         answers=_DECIDED,
         refuses=(*_DECIDES, *BODY),
@@ -104,8 +105,8 @@ OPERATIONS = (
         path=f"{ROOT}/canary",
         names=("model",),
         tag=ADMINISTRATION,
-        summary="Have no canary",
-        description="Sessions that have its version keep it.",
+        summary="Remove the canary",
+        description="Sessions of the canary keep their version.",
         answers=_DECIDED,
         refuses=_DECIDES,
     ),
@@ -115,7 +116,7 @@ OPERATIONS = (
         path=f"{ROOT}/shadow",
         names=("model",),
         tag=ADMINISTRATION,
-        summary="Have no shadow",
+        summary="Remove the shadow",
         answers=_DECIDED,
         refuses=_DECIDES,
     ),
@@ -126,8 +127,8 @@ OPERATIONS = (
         names=("model",),
         tag=ADMINISTRATION,
         summary="Roll back",
-        description="Takes the last decision about default, aliases, canary and shadow back, and with each call one "
-        "more, up to 16.",
+        description="Undoes the last decision about default, aliases, canary and shadow. Each further call undoes "
+        "one more, up to 16.",
         answers=_DECIDED,
         refuses=_DECIDES,
     ),
@@ -138,9 +139,9 @@ OPERATIONS = (
         names=("model", "version"),
         tag=ADMINISTRATION,
         summary="Load a version",
-        description="Of the repository, checked as at the start. The other workers and replicas follow within seconds. "
-        "A load has no deadline but its own (`load_seconds`): where it takes longer than a request may, the answer is "
-        "202, and who asks again is told what came of it.",
+        description="Loads a version of the repository, checked as at the start. The other workers and replicas "
+        "follow within seconds. A load has only its own deadline (`load_seconds`). If it takes longer "
+        "than a request may, the answer is 202: repeat the request to see the result.",
         answers={
             **answer(answers.LoadedVersion, "It is served."),
             202: Success("It is still being loaded, and will be, whether or not a client waits.", _LOADED),
@@ -154,10 +155,10 @@ OPERATIONS = (
         names=("model", "version"),
         tag=ADMINISTRATION,
         summary="Unload a version",
-        description="No session of it begins any more, at any worker, and `sessions` says what becomes of the existing "
-        "ones. Then it is no longer served, here and by the other workers and replicas within seconds. A refused "
-        "request leaves it as it was. Where it takes longer than a request may, the answer is 504, and it continues: "
-        "repeat the request.",
+        description="No new session of it begins, at any worker, and `sessions` says what happens to the existing "
+        "ones. Then it is no longer served, here at once, and by the other workers and replicas within "
+        "seconds. A refused request changes nothing. If it takes longer than a request may, the answer "
+        "is 504, and it continues: repeat the request.",
         bodies={JSON: schemas.UnloadBody},
         answers=answer(answers.UnloadedVersion, "It is served no more."),
         refuses=(*_DECIDES, *BODY, errors.VersionInUse),

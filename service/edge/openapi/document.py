@@ -35,15 +35,15 @@ OPERATIONS: tuple[Operation, ...] = (
 
 TAGS = {
     versioned.MODELS: "What is served.",
-    versioned.SESSIONS: "Sequences whose state the server keeps: a client sends only what is new.",
+    versioned.SESSIONS: "Sequences whose state the server keeps, so that a client sends only new steps.",
     versioned.SEQUENCES: "Sequences that are sent whole.",
     versioned.GENERATION: "Models that write: texts, codes or numbers.",
-    admin.ADMINISTRATION: "Versions that are loaded while the server runs, and which is meant by which name.",
-    oip.OIP: "What Triton, KServe and their clients speak, with the sequence and binary-tensor extensions.",
-    oip.OIP_REFUSED: "What the protocol has and this server has not; each is refused with a sentence.",
-    typed.TYPED: "The same for BentoML's client, with the model or the session in the body.",
+    admin.ADMINISTRATION: "Versions that are loaded while the server runs, and the names of versions.",
+    oip.OIP: "The protocol of Triton, KServe and their clients, with the sequence and binary-tensor extensions.",
+    oip.OIP_REFUSED: "Parts of the protocol that this server does not have; each is refused with a sentence.",
+    typed.TYPED: "The same routes for BentoML's client, with the model or the session in the body.",
     system.OPERATION: "For operators of the service.",
-    system.DOCUMENTS: "What you read.",
+    system.DOCUMENTS: "The documents of this API.",
 }
 ABOUT = """Recurrent sequence models with their state held on the server, in sessions. What a live session answered \
 is, to the bit, what the model answers offline.

@@ -79,12 +79,12 @@ _OF_MODEL = (
         summary="Infer",
         description=_INFER_TOLD,
         bodies={JSON: InferHeader, OCTETS: BINARY},
-        headers={HEADER_LENGTH.decode().title(): "The length of the header in JSON, where tensors are behind it."},
+        headers={HEADER_LENGTH.decode().title(): "The length of the header in JSON, if tensors follow it."},
         answers={
             200: Success(
                 "The outputs.",
                 {JSON: answers.OipInferAnswer, OCTETS: BINARY},
-                {HEADER_LENGTH.decode().title(): "The length of the header in JSON, where tensors are behind it."},
+                {HEADER_LENGTH.decode().title(): "The length of the header in JSON, if tensors follow it."},
             )
         },
         refuses=(*ROUTED, *SESSION, *BODY, *WORK, errors.SeqConflict, errors.TimeConflict, errors.SessionExists),

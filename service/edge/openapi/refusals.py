@@ -13,11 +13,11 @@ from ostinato.service.edge.problems import INTERNAL, MEDIA_TYPE, PROBLEMS, oip_s
 from ostinato.service.edge.v1 import answer_schemas as answers
 
 SAID = {
-    errors.MalformedRequest: "it is not HTTP as it is spoken here",
-    errors.HostRefused: "the server is for its machine alone, and was asked by another name",
-    errors.OriginRefused: "a page of another site may not ask this",
-    errors.Unauthenticated: "there are keys, and it shows none that is known",
-    errors.Forbidden: "the key has no right to this",
+    errors.MalformedRequest: "the request is not valid HTTP/1.1",
+    errors.HostRefused: "the server answers only to the names of its own machine, and was asked by another name",
+    errors.OriginRefused: "a page of another site may not send this request",
+    errors.Unauthenticated: "the request has no valid key",
+    errors.Forbidden: "the key does not have the right to do this",
     errors.UnknownModel: "no such model or version is served",
     errors.UnknownSession: "there is no such session",
     errors.UnknownRoute: "there is no such path",
@@ -27,25 +27,25 @@ SAID = {
     errors.TimeConflict: "`at` does not follow the time of the session's last step",
     errors.SessionExists: "the id is taken",
     errors.CheckpointExists: "the name is taken",
-    errors.VersionInUse: "sessions run the version",
+    errors.VersionInUse: "sessions still run the version",
     errors.UnknownCheckpoint: "there is no such checkpoint",
     errors.SessionExpired: "the session was idle for longer than its time to live",
     errors.SessionClosed: "the session was closed",
-    errors.TooLarge: "more than is taken at once",
-    errors.UnsupportedCoding: "a body in a format or coding that is not read",
-    errors.UnsupportedMediaType: "a body in a format or coding that is not read",
-    errors.InvalidInput: "what was sent does not fit; `field` names the place",
-    errors.UpgradeRequired: "the request is no WebSocket's handshake",
-    errors.Overloaded: "refused before it was queued; come back later",
-    errors.RateLimited: "the key has asked for more than it may; come back later",
-    errors.HeadTooLarge: "the head is over its limits",
+    errors.TooLarge: "the request is larger than a limit",
+    errors.UnsupportedCoding: "the format or coding of the body is not supported",
+    errors.UnsupportedMediaType: "the format or coding of the body is not supported",
+    errors.InvalidInput: "the request does not fit; `field` names the place",
+    errors.UpgradeRequired: "the request is not the handshake of a WebSocket",
+    errors.Overloaded: "the request was refused before it was queued; retry later",
+    errors.RateLimited: "the key has sent more than its limits; retry later",
+    errors.HeadTooLarge: "the head of the request is larger than its limits",
     errors.RunFailed: "the graph failed or gave numbers that are not finite; the session is as it was",
     errors.RecordUnreadable: "the session's record cannot be read",
     errors.TooManyConnections: "too many connections are open",
     errors.Starting: "the models are still being checked",
-    errors.Draining: "the server is going away",
+    errors.Draining: "the server is shutting down",
     errors.StateStoreUnavailable: "the store cannot be reached",
-    errors.DeadlineExceeded: "not answered in time",
+    errors.DeadlineExceeded: "the request was not answered in time",
 }
 """What each error says of a request, in a few words."""
 _OWN_TYPES: dict[str, type[answers.ProblemDetails]] = {
@@ -63,7 +63,7 @@ def refusals(operation: Operation) -> Mapping[int, dict[str, str]]:
     for error in operation.raises:
         by_status.setdefault(status_of(operation, error), {})[PROBLEMS[error][1]] = SAID[error]
     status, code = INTERNAL
-    by_status.setdefault(status, {})[code] = "an error of the server's, which its log has"
+    by_status.setdefault(status, {})[code] = "an error in the server, which its log describes"
     return by_status
 
 

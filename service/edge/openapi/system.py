@@ -31,8 +31,8 @@ OPERATIONS = (
         path="/readyz",
         tag=OPERATION,
         summary="Readiness",
-        description="Whether requests should come here, and which versions are served. Not before the models are "
-        "checked, and not while it drains.",
+        description="Whether requests should be sent here, and which versions are served. It is not ready before "
+        "the models are checked, and while it drains.",
         answers={
             200: Success("It is ready.", {JSON: answers.Readiness}),
             503: Success("It is not ready, and `status` says why.", {JSON: answers.Readiness}),
@@ -59,7 +59,7 @@ OPERATIONS = (
         path="/docs",
         tag=DOCUMENTS,
         summary="This document as a page",
-        description="It loads nothing from elsewhere.",
+        description="It loads nothing from other servers.",
         answers={200: Success("The page.", {HTML: {"type": "string"}})},
     ),
 )

@@ -31,15 +31,15 @@ EVENTS_TOLD = (
     "(`GeneratedOutputs`) at the end; or `error` (`ProblemDetails`), the last."
 )
 _CHUNK_TOLD = (
-    "A chunk is one or more steps. With `seq`, the number of steps that the session has by the client's count, it "
-    "may be retried until it is answered, and is applied once; without, it must not be retried. One with `at`, which a "
-    "model with a time takes in its place, may be retried, too: RFC 3339, of the first step or of each. Steps that "
-    "are between are filled in as missing (`filled`), and inputs may lack what a calendar gives."
+    "A chunk is one or more steps. `seq` is the number of steps that the session has, as the client counts. With it, "
+    "a chunk may be retried until it is answered, and is applied once; without it, it must not be retried. For a model "
+    "with a time, `at` has the same effect as `seq`: the time of the first step, or of each, in RFC 3339. Steps "
+    "between these times are filled in as missing (`filled`), and calendar features may be left out."
 )
-_STREAM_TOLD = """A WebSocket on which any number of sessions are stepped; a client of HTTP is answered 426.
+_STREAM_TOLD = """A WebSocket on which any number of sessions are stepped; a plain HTTP request is answered with 426.
 
-A text frame is a `StreamFrame`; it is answered by a `StreamOutputs`, or by a `StreamProblem`. Its `id` comes back \
-with the answer. Frames of one session are applied in their order; answers of different sessions may overtake each \
+A text frame is a `StreamFrame`; it is answered by a `StreamOutputs`, or by a `StreamProblem`. Its `id` is in the \
+answer, too. Frames of one session are applied in their order; answers of different sessions may overtake each \
 other. A binary frame is a columnar message in Arrow, as of `stepSessions`, and so is its answer."""
 
 OPERATIONS = (
@@ -48,7 +48,7 @@ OPERATIONS = (
         path="/v1/models",
         tag=MODELS,
         summary="List models",
-        description="All models of the repository, those that failed a check with the reason.",
+        description="All models of the repository. A version that failed a check has its reason.",
         answers=answer(answers.ModelList, "The models."),
         refuses=ROUTED,
     ),
@@ -58,8 +58,8 @@ OPERATIONS = (
         names=("model",),
         tag=MODELS,
         summary="Show a model",
-        description="Its versions, and the manifest of the one asked for, by its name or an alias; or else of the one "
-        "that is meant by default.",
+        description="Its versions, and the manifest of the version asked for, by its name or an alias, or of the "
+        "default version.",
         query=schemas.ModelQuery,
         answers=answer(answers.ModelDetails, "The model."),
         refuses=(*ROUTED, *MODEL),
@@ -71,7 +71,7 @@ OPERATIONS = (
         names=("model",),
         tag=SESSIONS,
         summary="Open a session",
-        description="Begins a sequence, whose state the server keeps. Without `session_id` it is given an id.",
+        description="Begins a sequence whose state the server keeps. Without `session_id` the server chooses an id.",
         bodies={JSON: schemas.OpenBody},
         answers=_OPENED,
         refuses=(*ROUTED, *MODEL, *BODY, *STORE, errors.SessionExists, errors.Overloaded, errors.Draining),
@@ -95,10 +95,10 @@ OPERATIONS = (
         names=("model",),
         tag=SESSIONS,
         summary="Step many sessions",
-        description="One step for each of many sessions of one model. Rows are independent: what is wrong with one is "
-        "told in `errors`, and the others are applied. In Arrow: an IPC stream with the columns `session_id`, `inputs` "
-        "(or one for each input) and optionally `seq` or `at`; the answer has `session_id`, `seq`, `outputs`, `code` "
-        "and `detail`.",
+        description="One step for each of many sessions of one model. Rows are independent: a row that fails is in "
+        "`errors`, and the others are applied. In Arrow: an IPC stream with the columns `session_id`, "
+        "`inputs` (or one for each input) and optionally `seq` or `at`; the answer has `session_id`, "
+        "`seq`, `outputs`, `code` and `detail`.",
         query=schemas.ColumnsQuery,
         bodies={JSON: schemas.ColumnsBody, ARROW: BINARY},
         answers={200: Success("The outputs, row by row.", {JSON: answers.ColumnOutputs, ARROW: BINARY})},
@@ -111,9 +111,10 @@ OPERATIONS = (
         names=("model",),
         tag=SESSIONS,
         summary="Forecast many sessions",
-        description="One forecast of each of many sessions of one model. Rows are independent: what is wrong with one "
-        "is told in `errors`. In Arrow: an IPC stream with the column `session_id`, and the options in the query; the "
-        "answer has `session_id`, `outputs`, what was asked for in addition, `code` and `detail`.",
+        description="One forecast of each of many sessions of one model. Rows are independent: a row that fails is "
+        "in `errors`. In Arrow: an IPC stream with the column `session_id`, and the options in the "
+        "query; the answer has `session_id`, `outputs`, what was asked for in addition, `code` and "
+        "`detail`.",
         query=forecast_bodies.ForecastManyQuery,
         bodies={JSON: forecast_bodies.ForecastManyBody, ARROW: BINARY},
         answers={200: Success("The forecasts, row by row.", {JSON: forecast_schemas.ForecastColumns, ARROW: BINARY})},
@@ -151,7 +152,7 @@ OPERATIONS = (
         names=("session_id",),
         tag=SESSIONS,
         summary="Show a session",
-        description="A look changes nothing, and does not prolong its life.",
+        description="This changes nothing, and does not prolong the session's life.",
         answers=answer(answers.SessionFacts, "The session."),
         refuses=(*ROUTED, *SESSION),
     ),
@@ -162,7 +163,7 @@ OPERATIONS = (
         names=("session_id",),
         tag=SESSIONS,
         summary="Forecast a session",
-        description="The steps to come: outputs are fed back as inputs. The session stays as it is.",
+        description="Forecasts the next steps. The session does not change.",
         bodies={JSON: schemas.ForecastBody},
         answers=answer(forecast_schemas.ForecastOutputs, "The outputs of the steps to come."),
         refuses=(*ROUTED, *SESSION, *BODY, *WORK),
@@ -184,7 +185,7 @@ OPERATIONS = (
         path="/v1/sessions/{}/state",
         names=("session_id",),
         tag=SESSIONS,
-        summary="Take a session's state out",
+        summary="Get a session's state",
         description="A safetensors file with its state, its steps and its last answer.",
         answers={200: Success("A safetensors file.", {STATE: BINARY})},
         refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
@@ -196,7 +197,8 @@ OPERATIONS = (
         names=("session_id",),
         tag=SESSIONS,
         summary="Put a state into a session",
-        description="A safetensors file, as `getSessionState` gives; or with the states alone, which leaves the steps.",
+        description="A safetensors file from `getSessionState`; or a file with only the states, which does not "
+        "change the number of steps.",
         bodies={STATE: BINARY},
         answers=answer(answers.PutSession, "The session."),
         refuses=(*ROUTED, *SESSION, *BODY, errors.Overloaded, errors.Draining),
@@ -220,8 +222,8 @@ OPERATIONS = (
         names=("session_id",),
         tag=SESSIONS,
         summary="Save a checkpoint",
-        description="Keeps the session as it is now, by a name, for ever: others may begin from it (`from` of "
-        "`openSession`).",
+        description="Keeps the session as it is now under a name, for ever. Other sessions may begin from it "
+        "(`from` of `openSession`).",
         bodies={JSON: schemas.CheckpointBody},
         answers={201: Success("The checkpoint.", {JSON: answers.CheckpointFacts})},
         refuses=(*ROUTED, *SESSION, *BODY, errors.CheckpointExists, errors.Overloaded, errors.Draining),
@@ -264,8 +266,8 @@ OPERATIONS = (
         tag=SESSIONS,
         summary="Migrate a session to another version",
         description="The version runs the steps that the session keeps (`keep_inputs` of the manifest) from the "
-        "initial state, and the session continues with it. It answers how far apart the two versions' last outputs "
-        "are.",
+        "initial state, and the session continues with it. The answer says how far apart the last "
+        "outputs of the two versions are.",
         bodies={JSON: schemas.MigrateBody},
         answers=answer(answers.MigratedSession, "The session, and the two outputs."),
         refuses=(*ROUTED, *SESSION, *BODY, *WORK, *MODEL),
@@ -277,7 +279,8 @@ OPERATIONS = (
         names=("session_id",),
         tag=SESSIONS,
         summary="Close a session",
-        description="Ends it and frees its state. Its id is answered 410 for a while, and 404 then.",
+        description="Ends the session and frees its state. Its id is then answered with 410 for a while, and later "
+        "with 404.",
         answers={204: Success("It is closed.")},
         refuses=(*ROUTED, *SESSION, errors.Overloaded, errors.Draining),
     ),
@@ -288,9 +291,9 @@ OPERATIONS = (
         names=("model",),
         tag=SEQUENCES,
         summary="Predict whole sequences",
-        description="Runs sequences of any lengths from the initial state, or from one that is given; no session is "
-        "touched. In Arrow: an IPC stream with the column `inputs` (or one for each input), one row a sequence; the "
-        "answer has `outputs`.",
+        description="Runs sequences of any lengths from the initial state, or from a given state, without a "
+        "session. In Arrow: an IPC stream with the column `inputs` (or one for each input), one row for "
+        "each sequence; the answer has `outputs`.",
         query=schemas.PredictQuery,
         query_needs="with a body in Arrow; in JSON it is a member",
         bodies={JSON: schemas.PredictBody, ARROW: BINARY},
@@ -316,7 +319,7 @@ OPERATIONS = (
         names=("model",),
         tag=GENERATION,
         summary="Score targets",
-        description="How likely each target is as the output for its input.",
+        description="Answers how likely each target is as the output for its input.",
         bodies={JSON: schemas.ScoreBody},
         answers=answer(answers.TargetScores, "The scores."),
         refuses=(*ROUTED, *MODEL, *BODY, *WORK),

@@ -41,9 +41,7 @@ class ModelSummary(AnswerSchema):
 
 
 class ModelDetails(ModelSummary):
-    """A model with the manifest (``model.json``) of the version asked for, or else of the one that is meant where none
-    is named.
-    """
+    """A model with the manifest (``model.json``) of the version asked for, or of the default version."""
 
     version: str | None
     manifest: dict[str, Any] | None
@@ -56,7 +54,9 @@ class ModelList(AnswerSchema):
 
 
 class Canary(AnswerSchema):
-    """A version that a share of new sessions has which name none; ``not_drawn``: why none begins with it just now."""
+    """A version that a share of the new sessions run that name no version; ``not_drawn``: why no session begins with it
+    now.
+    """
 
     version: str
     share: float
@@ -64,7 +64,7 @@ class Canary(AnswerSchema):
 
 
 class ShadowDecided(AnswerSchema):
-    """The version that runs a copy of the traffic, of a share of the sessions."""
+    """The version that runs a copy of the traffic of a share of the sessions."""
 
     version: str
     share: float
@@ -92,7 +92,7 @@ class LoadedVersion(AnswerSchema):
 
 
 class UnloadedVersion(AnswerSchema):
-    """A version that is served no more; ``sessions``: how many were closed, or migrated."""
+    """A version that is no longer served; ``sessions``: how many were closed, or migrated."""
 
     model: str
     version: str
@@ -115,7 +115,7 @@ class SessionFacts(AnswerSchema, kw_only=True):
 
 
 class PutSession(SessionFacts, kw_only=True):
-    """A session whose state was put there, and where its numbers were made, if not as they go on."""
+    """A session that was given a state, and where the state was made, if that differs from where the session runs."""
 
     bits_may_differ: str | UnsetType = UNSET
 
@@ -147,7 +147,7 @@ class CheckpointList(AnswerSchema):
 
 
 class MigratedSession(SessionFacts, kw_only=True):
-    """A session that goes on by another version, and how the two answer the step applied last."""
+    """A session that continues with another version, and the two versions' outputs of its last step."""
 
     former_version: str
     replayed: Annotated[int, msgspec.Meta(ge=0)]
@@ -157,8 +157,8 @@ class MigratedSession(SessionFacts, kw_only=True):
 
 
 class ReadingEvent(AnswerSchema):
-    """What began or ended with a step, of a calibrated forecaster: an anomaly, or a reading beyond a limit; ``row`` is
-    of a columnar message.
+    """What began or ended with a step of a calibrated forecaster: an anomaly, or readings beyond a limit; ``row`` is of
+    a columnar message.
     """
 
     event: Literal["anomaly_began", "anomaly_ended", "level_began", "level_ended"]
@@ -172,7 +172,7 @@ class ReadingEvent(AnswerSchema):
 
 
 class StepOutputs(AnswerSchema):
-    """What a chunk came to."""
+    """The results of a chunk."""
 
     session_id: str
     seq: Annotated[int, msgspec.Meta(ge=0)]
@@ -193,7 +193,7 @@ class StreamOutputs(StepOutputs):
 
 
 class FailedRow(AnswerSchema):
-    """Why one row of a columnar message was not applied; the others were."""
+    """Why one row of a columnar message was not applied. The others were."""
 
     row: Annotated[int, msgspec.Meta(ge=0)]
     code: str
@@ -208,7 +208,7 @@ class FailedRow(AnswerSchema):
 
 
 class ColumnOutputs(AnswerSchema, kw_only=True):
-    """What one step each of many sessions came to, or one chunk, row by row; null in a row that failed."""
+    """The results of one step, or one chunk, of each of many sessions, row by row; null in a row that failed."""
 
     session_ids: list[str]
     seq: list[int | None]
@@ -222,7 +222,7 @@ class ColumnOutputs(AnswerSchema, kw_only=True):
 
 
 class Predictions(AnswerSchema):
-    """What whole sequences came to, one entry each."""
+    """The results of whole sequences, one entry for each."""
 
     model: str
     version: str
@@ -280,7 +280,7 @@ class VersionReadiness(AnswerSchema):
 
 
 class Readiness(AnswerSchema):
-    """Whether requests should come here."""
+    """Whether requests should be sent here."""
 
     status: Literal["ready", "starting", "failed", "store_unavailable", "draining"]
     models: list[VersionReadiness]
@@ -288,7 +288,7 @@ class Readiness(AnswerSchema):
 
 
 class ProblemDetails(AnswerSchema):
-    """A problem document (RFC 9457): why a request was refused, in a sentence and in a machine's word."""
+    """A problem document (RFC 9457): why a request was refused, in a sentence for people and a word for programs."""
 
     type: str
     title: str
@@ -299,14 +299,14 @@ class ProblemDetails(AnswerSchema):
 
 
 class InvalidInputProblem(ProblemDetails):
-    """What was sent does not fit; ``field`` is the place in it."""
+    """The request does not fit; ``field`` is the place in it."""
 
     field: str | UnsetType = UNSET
 
 
 class SeqConflictProblem(ProblemDetails):
-    """``seq`` is not the number of steps that the session has, ``expected_seq`` is; or readings were applied already,
-    up to that of ``offset`` in ``source``.
+    """``seq`` is not the number of steps of the session, which is ``expected_seq``; or readings were applied already,
+    up to ``offset`` in ``source``.
     """
 
     expected_seq: Annotated[int, msgspec.Meta(ge=0)]
@@ -316,7 +316,7 @@ class SeqConflictProblem(ProblemDetails):
 
 
 class TimeConflictProblem(ProblemDetails):
-    """The times do not follow the session's last step, which is of ``last_at``; ``expected_at`` would be next."""
+    """The times do not follow the session's last step, which was at ``last_at``; ``expected_at`` would be next."""
 
     last_at: str | UnsetType = UNSET
     expected_at: str | UnsetType = UNSET

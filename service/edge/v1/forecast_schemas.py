@@ -18,7 +18,7 @@ class IntervalEnds(AnswerSchema):
 
 
 class ForecastRow(AnswerSchema, kw_only=True):
-    """The steps to come of one of many sessions."""
+    """The next steps of one of many sessions."""
 
     outputs: OutputRows
     at: list[str | None] | UnsetType = UNSET
@@ -29,8 +29,8 @@ class ForecastRow(AnswerSchema, kw_only=True):
 
 
 class ForecastOutputs(ForecastRow, kw_only=True):
-    """The steps to come of a session; intervals by their level in percent, quantiles by their probability, and paths
-    (by target where there are several), where they were asked for.
+    """The next steps of a session, and what was asked for in addition: intervals by their level in percent, quantiles
+    by their probability, and paths (by target where there are several).
     """
 
     session_id: str

@@ -268,7 +268,7 @@ class NestedPredictInput(PredictInput, kw_only=True):
 
 
 class ForecastBody(Body, kw_only=True):
-    """``POST /v1/sessions/{id}/forecast``: how far it looks, and what is told of it.
+    """``POST /v1/sessions/{id}/forecast``: how many steps ahead, and what is answered.
 
     ``level``: of intervals, in percent. ``quantiles``: probabilities. ``num_samples``: paths that are drawn, from
     ``seed``. ``known_future``: input feature -> values of the steps ahead, or words for codes; or rows of all features

@@ -111,6 +111,8 @@ def test_a_state_without_a_batch_is_refused() -> None:
 def test_names_are_given_for_all_or_none() -> None:
     assert named("states", ("h", "c"), "state", 2) == ("h", "c")
     assert named("states", (), "state", 2) == ("state_0", "state_1")
+    with pytest.raises(ExportError, match="states: two are named 'h'"):
+        named("states", ("h", "h"), "state", 2)
     with pytest.raises(ExportError, match="1 names for 2 states"):
         named("states", ("h",), "state", 2)
 

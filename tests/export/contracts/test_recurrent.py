@@ -131,6 +131,8 @@ def test_states_are_named_as_given_or_as_forward_names_them() -> None:
     assert names(Stacked(), "h", "c") == ["h", "c"]
     with pytest.raises(ExportError, match=r"1 state names for the 2 states of Stacked\.initial_state"):
         names(Stacked(), "h")
+    with pytest.raises(ExportError, match=r"states: two are named 'h'; each needs a name of its own"):
+        names(Stacked(), "h", "h")
 
 
 class Numbers(nn.Module):

@@ -47,6 +47,9 @@ RECIPES = {
         training=TRAINING,
         more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
     ),
+    "trees, and what is known of a series": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12")
+    .replace("wave.csv", "waves.csv")
+    .replace("[network]", 'series = "site"\nstatic = ["size"]\n[network]'),
     "text": f"""
 kind = "text"
 name = "own"
@@ -133,6 +136,8 @@ def data(tmp_path: Path) -> Path:
         for hour in range(400)
     ]
     (tmp_path / "wave.csv").write_text("\n".join(["time,level,wind", *rows]) + "\n")
+    of_sites = [f"{row},{site},{size}" for site, size in (("a", 2), ("b", 5)) for row in rows]
+    (tmp_path / "waves.csv").write_text("\n".join(["time,level,wind,site,size", *of_sites]) + "\n")
     words = ["".join(random.choice(list("abc"), 1 + number % 6)) for number in range(200)]
     (tmp_path / "words.txt").write_text("\n".join(words) + "\n")
     pairs = sorted({f"{word},{word[::-1].upper()}" for word in words})
@@ -187,6 +192,7 @@ def check_live_is_offline(manifest: Manifest, graph: Path) -> None:
         answers = []
         for chunk in np.split(x[rows], cuts, axis=1):
             feeds = dict(zip((state.input for state in manifest.states), states, strict=True))
+            feeds |= {own.name: np.full((size, *own.row_shape), 2.0, np.float32) for own in manifest.context}
             names = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
             answer, *states = session.run(names, {part.name: chunk, **feeds})
             answers.append(answer)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
+import pytest
 import torch
 
 from ostinato.models.data.series import TrainingStatistics
@@ -10,7 +12,7 @@ from ostinato.models.networks.boosted import BoostedForecaster, BoostedTrees, Tr
 from ostinato.models.networks.ensemble import first_of, joined
 from ostinato.models.networks.features import Features, Target
 from ostinato.models.networks.forecasts import Forecasts
-from ostinato.models.networks.layers_recipe import LayersRecipe
+from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
 from ostinato.models.networks.recurrent import build_forecaster
 
 STATISTICS = TrainingStatistics((5.0, 1.0), (2.0, 1.0), (0.0, 0.0), (9.0, 2.0), (0.0, 0.0))
@@ -40,6 +42,19 @@ def test_rows_hold_lags_differences_the_step_and_changes_of_what_was_last_seen()
     assert rows[0, 1].tolist() == [9, 4, 4, 2, 5, 5, 7, 9, 1, 5, 7]
 
 
+def test_codes_of_a_cycle_count_on_where_they_are_missing() -> None:
+    forecaster = TreeForecaster(FEATURES, Forecasts(), num_lags=2, num_trees=(1,), depth=1, cycles=("code",))
+    told = torch.tensor([[[7.0, 1.0], [8.0, 2.0], [9.0, 0.0], [9.5, 1.0]]])
+    hidden = told.clone()
+    hidden[0, 1:, 1] = math.nan
+    begun = forecaster.initial_state(1)
+    torch.testing.assert_close(forecaster.rows(hidden, *begun), forecaster.rows(told, *begun), rtol=0, atol=0)
+    # In a session, too: the last step is all that the next one counts on from.
+    _, past = forecaster(told[:, :2], *begun)
+    after = forecaster.rows(hidden[:, 2:], past)[0]
+    torch.testing.assert_close(after, forecaster.rows(told, *begun)[0][:, 2:], rtol=0, atol=0)
+
+
 def network_with_trees(forecasts: Forecasts, weight: float) -> BoostedForecaster:
     torch.manual_seed(0)
     members = [build_forecaster(FEATURES, LayersRecipe(cell="gru", hidden_size=4), forecasts) for _ in range(2)]
@@ -58,7 +73,7 @@ def network_with_trees(forecasts: Forecasts, weight: float) -> BoostedForecaster
 def test_the_answer_is_the_weighted_mean_and_the_state_that_of_both() -> None:
     both = network_with_trees(Forecasts(), 0.25)
     network, trees = both.members
-    assert both.state_names == ("last_seen_member_0", "h_member_0", "last_seen_member_1", "h_member_1", "past")
+    assert both.state_names == ("last_seen_member_0", "h_member_0", "last_seen_member_1", "h_member_1", "tree_past")
     x = torch.randn(2, 7, 2)
     y, *after = both(x, *both.initial_state(2))
     own, *_ = network(x, *network.initial_state(2))  # type: ignore[operator]
@@ -67,6 +82,13 @@ def test_the_answer_is_the_weighted_mean_and_the_state_that_of_both() -> None:
     assert torch.equal(after[-1], past)
     assert torch.equal(past[:, -1], x[:, -1])
     assert type(first_of(both)).__name__ == "Forecaster"
+
+
+@pytest.mark.parametrize("cell", get_args(CellName))
+def test_no_cell_has_a_state_of_the_name_of_the_trees(cell: CellName) -> None:
+    network = build_forecaster(FEATURES, LayersRecipe(cell=cell, hidden_size=8))
+    names = BoostedForecaster(network, TreeForecaster(FEATURES, Forecasts(), 1, (1,), 1)).state_names
+    assert len(set(names)) == len(names)
 
 
 def test_pieces_of_a_sequence_are_answered_as_the_whole_by_the_trees() -> None:

@@ -97,6 +97,29 @@ def test_the_last_output_has_a_gradient_to_every_weight_and_to_the_first_step(na
     assert [name for name, gradient in zip(names, to_weights, strict=True) if not gradient.any()] == []
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_steps_that_are_all_zeros_leave_every_gradient_finite(name: str) -> None:
+    """As padding is, and a first step whose readings are missing: their means, and a mask of zeros."""
+    layers = layers_of(RECIPES[name]).train()
+    y, *_ = run(layers, torch.cat([torch.zeros(2, 3, 3), torch.randn(2, 4, 3)], dim=1))
+    y.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad.isfinite().all() for weight in layers.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_cell_learns_in_bfloat16_much_as_in_float32(name: str) -> None:
+    layers, x = layers_of(RECIPES[name]).train(), torch.randn(2, 9, 3)
+    true = run(layers, x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        # The second window begins with the states that the first has left.
+        first, *states = run(layers, x[:, :4])
+        second, *_ = layers(x[:, 4:], *(state.detach() for state in states))
+        both = torch.cat([first, second], dim=1).float()
+    assert (both - true).abs().max() < 0.05 * true.abs().max()
+    both.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad.isfinite().all() for weight in layers.parameters() if weight.grad is not None)
+
+
 @pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("gated feedback")])
 def test_dropout_between_layers_leaves_what_goes_along_time(name: str) -> None:
     """What the first layer carries from step to step is what it is without dropout."""

@@ -40,3 +40,12 @@ def test_it_begins_in_the_papers_ring() -> None:
     assert 0.998 < float(a.abs().max()) <= 0.9991
     assert 0 < float(a.angle().min()) < 0.01
     assert 0.31 < float(a.angle().max()) < 0.315  # pi / 10 = 0.314
+
+
+def test_a_that_has_learned_to_forget_nothing_still_has_a_gradient() -> None:
+    layer = drawn(LRU(1, 3, 2))
+    with torch.no_grad():
+        layer.log_shrinking.fill_(-20.0)  # |a| is 1 in float32
+    y, *_ = layer(torch.randn(1, 5, 1), *layer.initial_state(1))
+    y.sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in layer.parameters())

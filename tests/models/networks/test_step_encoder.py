@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from ostinato.models.data.series import TrainingStatistics
+from ostinato.models.errors import RecipeError
 from ostinato.models.networks.step_encoder import StepEncoder, StepFeatures
 
 # An amount with the mean 2 and the spread 4, and a word of three.
@@ -36,3 +38,9 @@ def test_noise_is_added_to_each_amount_anew_in_training_alone() -> None:
 def test_noise_leaves_words_as_they_are() -> None:
     # The word, or now and then the unknown one, whatever the noise.
     assert len(set(map(tuple, encoded(0.5, training=True)[..., 2:].flatten(0, 1).tolist()))) == 2
+
+
+def test_noise_without_an_amount_is_refused() -> None:
+    statistics = TrainingStatistics((1.0,), (1.0,), (0.0,), (2.0,), (0.0,))
+    with pytest.raises(RecipeError, match=r"network\.noise: is added to amounts, and all features are words"):
+        StepEncoder(StepFeatures(("word",), (3,), statistics), 8, 0.5)

@@ -59,3 +59,15 @@ def test_forget_gates_are_where_they_are_said_to_be() -> None:
         bias = layer.bias if isinstance(layer, SLSTM) else layer.gate_bias
         assert bias[gate].tolist() == [7.0, 7.0]
         assert not (bias[:2] == 7.0).any()
+
+
+def test_gates_that_are_shut_beyond_the_range_of_float32_leave_a_gradient() -> None:
+    layer = drawn(MLSTM(1, 4, 2))
+    with torch.no_grad():
+        layer.gate_bias.fill_(-200.0)  # of i and f: exp(-m) is infinite
+    x = torch.randn(2, 5, 1)
+    served, *_ = layer.eval()(x, *layer.initial_state(2))
+    y, *_ = layer.train()(x, *layer.initial_state(2))
+    torch.testing.assert_close(y, served)
+    y.sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in layer.parameters())

@@ -80,9 +80,20 @@ def test_trees_that_cannot_be_are_refused(wave_recipe: Recipe, network: Any, tra
         with_trees(wave_recipe, network, **training)
 
 
-def test_a_part_that_is_too_short_for_trees_is_refused(wave_recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("test_from", "2024-01-12T06:00", "the validation part has 30 steps with a target 1 ahead; trees need 50"),
+        ("validation_from", "2024-01-02T12:00", "the training part has 35 steps with a target 1 ahead; trees need 50"),
+    ],
+)
+def test_a_part_that_is_too_short_for_trees_is_refused_before_networks_are_trained(
+    wave_recipe: Recipe, name: str, value: str, words: str
+) -> None:
     content = wave_recipe.model_dump()
-    content["data"]["test_from"] = "2024-01-12T06:00"
+    content["data"][name] = value
     recipe = with_trees(Recipe.model_validate(content))
-    with pytest.raises(DataError, match=r"the validation part has 30 steps .* trees need 50"):
-        trained(recipe, tmp_path / "run")
+    told: list[int] = []
+    with pytest.raises(DataError, match=words):
+        train(recipe, Job(lambda _done, total, _text: told.append(total)))
+    assert not any(told)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ostinato.models.errors import Diverged
+from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.recipe import TrainingRecipe
 from ostinato.models.training.fitting import fit_rows, reproducible
 from ostinato.models.training.job import Job
@@ -129,3 +129,11 @@ def test_a_gradient_is_shortened_and_a_loss_that_is_no_number_is_told_with_what_
     assert network.weight.grad.norm().item() == pytest.approx(0.5)
     with pytest.raises(Diverged, match=r"the loss is nan in epoch 1: lower training\.learning_rate"):
         fit_rows(network, 1, recipe, lambda _rows: math.nan * network.weight.sum(), lambda: 1.0, NOBODY, "error")
+
+
+def test_members_that_the_caller_does_not_train_are_refused_before_any_is() -> None:
+    def loss(_rows: Tensor) -> Tensor:
+        pytest.fail("a network was trained")
+
+    with pytest.raises(RecipeError, match=r"training\.members: a recipe of this kind trains one network"):
+        fit_rows(nn.Linear(1, 1), 4, TrainingRecipe(members=2), loss, lambda: 1.0, NOBODY, "error")

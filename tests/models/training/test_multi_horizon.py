@@ -171,6 +171,17 @@ def test_a_one_step_network_scored_on_other_days_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("wave_recipe")
+def test_a_one_step_network_that_forecasts_by_attention_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "waves.toml"
+    recipe.write_text(
+        'kind = "forecaster"\nname = "waves"\none_step = "waves.toml"\n' + DATA + ATTENTION + "memory_steps = 12\n"
+        '[training]\nloss = "pinball"\nhorizon_steps = 3\n'
+    )
+    with pytest.raises(RecipeError, match=r"one_step: .*waves\.toml forecasts by attention, and one step is fed back"):
+        train_run(recipe, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("wave_recipe")
 def test_a_run_is_written_and_read_back(tmp_path: Path) -> None:
     recipe = tmp_path / "waves.toml"
     recipe.write_text(
@@ -179,13 +190,17 @@ def test_a_run_is_written_and_read_back(tmp_path: Path) -> None:
     )
     (tmp_path / "one.toml").write_text(
         'name = "one"\n' + DATA + NETWORK + "[training]\nnum_streams = 4\nwindow_steps = 12\nmax_epochs = 1\n"
+        "[trees]\nlags = 12\nmax_trees = 5\n"
     )
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, str]] = []
     directory, (errors, parts, quantiles) = train_run(
-        recipe, tmp_path / "run", 3, lambda done, total, _text: seen.append((done, total))
+        recipe, tmp_path / "run", 3, lambda done, total, text: seen.append((done, total, text))
     )
     assert directory == tmp_path / "run"
-    assert seen[-1] == (1, 1)
+    assert seen[-1][:2] == (1, 1)
+    # The network that is compared has its trees, too: one group, of the one number that it answers.
+    assert (0, 1, "one  epoch 1/1  boosted trees") in seen
+    assert not any("epoch 2/1" in text for _, _, text in seen)
     assert errors.columns == (
         "steps ahead",
         "network",

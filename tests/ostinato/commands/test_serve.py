@@ -37,7 +37,7 @@ def test_every_setting_is_a_flag() -> None:
 def test_help_says_of_a_setting_what_it_is_its_bounds_and_its_default(run_command: RunCommand) -> None:
     lines = run_command("serve", "--help").output
     for said in (
-        "TCP port to listen on; 0 = any free one. 0 to 65535.",
+        "TCP port to listen on; 0 = any free port. Allowed: 0 to 65535.",
         "[default: (1GiB)]",
         " Limits ",
     ):

@@ -71,7 +71,8 @@ class Replica:
         self.store, self.turns = store, (turns := Turns())
         self.sessions = Sessions(store, self.catalogue, turns, default_ttl_seconds=60)
         self.ledger = Ledger(store, turns)
-        self.loader = Loader(settings, self.catalogue, store, self.ledger, Metrics())
+        self.metrics = Metrics()
+        self.loader = Loader(settings, self.catalogue, store, self.ledger, self.metrics)
         self.live = LiveModels(document, self.catalogue, self.loader, repository, watches=watches)
         self._following: asyncio.Task[None] | None = None
 
