@@ -103,7 +103,7 @@ long: setup tools ## run the tests that `make test` leaves out because they take
 .PHONY: docs
 docs: setup ## build the site of docs/ in build/site, with warnings as errors; servers show it under /docs/
 	@echo "==> sphinx"; rm -rf build/site
-	@$(BIN)/python -m sphinx -b html -E -q -W --keep-going -d build/doctrees docs build/site
+	@$(BIN)/python -m sphinx -b html -E $$([ -t 1 ] || echo -q) -W --keep-going -d build/doctrees docs build/site
 	@$(BIN)/python -m docs.site.archive build/site service/edge/site/site.zip
 
 .PHONY: reference
@@ -233,7 +233,7 @@ lock: setup ## resolve requirements/*.lock again from pyproject.toml
 
 .PHONY: clean
 clean: ## remove what was built: environment, trained models with their sessions, caches
-	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build dist demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bentoml .venv-triton .venv-libraries .venv-kserve runs repository state build dist service/edge/site/site.zip demo.png *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from benchmarks.errors import SubjectFailed
 from benchmarks.workloads import CYCLE_STEPS, MODEL, NUM_FEATURES, Offline, Steps, write_model
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import WholeTable
 from ostinato.tools.server_process import ServerProcess, free_port
 
@@ -116,13 +117,18 @@ def _carry(folder: Path, server: ServerProcess, brokers: str, arguments: argpars
     profile = ["-m", "cProfile", "-o", str(folder / "profile")] if arguments.profile else []
     command = [sys.executable, *profile, "-m", "ostinato.cli", "connect", str(config)]
     log = folder / "connect.log"
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+    with (
+        late_progress(Console(stderr=True), "carrying", "readings") as report,
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=output) as process,
+    ):
         connector, service = psutil.Process(process.pid), psutil.Process(server.pid)
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         first = (0, time.perf_counter(), _used(connector), _used(service))
         while (count := _answered(port)) < arguments.readings:
             if process.poll() is not None or time.monotonic() > give_up_at:
                 raise SubjectFailed(f"the connector came to {count} readings:\n{log.read_text(errors='replace')}")
+            report(count, arguments.readings)
             if count and not first[0]:  # from here on it is under way
                 first = (count, time.perf_counter(), _used(connector), _used(service))
             time.sleep(0.02)

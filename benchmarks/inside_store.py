@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from benchmarks.figures import Figures
 from benchmarks.house import House
@@ -23,6 +22,7 @@ from benchmarks.workloads import (
     Steps,
     scattered,
 )
+from ostinato.commands.progress import tracked
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.sessions.session import LiveSession
 from ostinato.service.state.arena import session_bytes
@@ -42,7 +42,8 @@ async def fill(arguments: argparse.Namespace, figures: Figures) -> None:
     house = _house(arguments)
     await house.store.start()
     began_at = time.perf_counter()
-    for number in track(range(arguments.sessions), "  storing sessions", console=Console(stderr=True)):
+    numbers = range(arguments.sessions)
+    for number in tracked(numbers, len(numbers), Console(stderr=True), "storing sessions", "sessions"):
         await house.sessions.open(MODEL, session_id=_session_id(number))
         if number % BLOCK_ROWS == 0:
             await asyncio.sleep(0)

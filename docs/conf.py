@@ -13,6 +13,7 @@ from sphinx.application import Sphinx  # noqa: E402
 
 from docs.site.console import ConsoleLexer  # noqa: E402
 from docs.site.inline import move_inline_parts  # noqa: E402
+from docs.site.notices import write_notices  # noqa: E402
 from docs.site.pages import read_page  # noqa: E402
 from docs.site.twins import write_twins  # noqa: E402
 
@@ -73,3 +74,4 @@ def _finish(app: Sphinx, failure: Exception | None) -> None:
     if failure is None:
         move_inline_parts(Path(app.outdir))
         write_twins(Path(app.outdir))
+        write_notices(Path(app.outdir))

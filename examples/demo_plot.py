@@ -12,11 +12,13 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#c1440e", "#1f6f8b")
-FAN_COLOUR = "#6a4c93"
+COLOURS = ("#d95f02", "#1b6ca8")
+FAN_COLOUR, KILL_COLOUR = "#6a4c93", "#c1121f"
 INK, FAINT = "#222222", "#8a8a8a"
-CLOSE_UP = timedelta(days=5)
-WEEK = timedelta(days=7)
+WEEK, BEFORE = timedelta(days=7), timedelta(hours=12)
+"""What is shown around the kill, and ahead of the look ahead."""
+INCHES = (8, 6.4)
+"""A page shows the picture 800 pixels wide: a point of a font is 1.4 of them."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,11 @@ class Forecasts:
 
     Attributes:
         one_ahead: for each hour of the replay what was predicted an hour before; None = nothing.
-        ahead: the look ahead, one value for each hour after the replay.
         mae, persistence_mae: over the ``num_scored`` hours of the replay that have a value.
     """
 
     name: str
     one_ahead: Sequence[float | None]
-    ahead: Sequence[float]
     mae: float
     persistence_mae: float
     num_scored: int
@@ -60,73 +60,63 @@ def draw(
     fan: Fan,
     killed_at: datetime,
 ) -> None:
-    """Write the picture: above the week around the kill, hour by hour; below the last days, and the day ahead of them.
+    """Write the picture: above the week around the kill, hour by hour; below the last hours, and the day ahead.
 
     Args:
         times, truth: of every hour, those of the look ahead included; a missing value is a gap.
         killed_at: the hour after which the service was killed.
     """
-    mpl.rcParams.update({"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "text.color": INK})
-    figure = Figure(figsize=(11, 7), dpi=120, layout="constrained")
-    week, close_up = figure.subplots(2, 1)
+    mpl.rcParams.update({"font.size": 10.5, "axes.spines.top": False, "axes.spines.right": False, "text.color": INK})
+    figure = Figure(figsize=INCHES, dpi=200, layout="constrained")
+    week, days = figure.subplots(2, 1, height_ratios=(1.25, 1))
     num_replayed = len(models[0].one_ahead)
-    now = times[num_replayed - 1]
-
-    hours = _between(times[:num_replayed], killed_at - WEEK / 2, killed_at + WEEK / 2)
-    _one_ahead(week, times, truth, models, hours)
-    before = [None, *truth][hours]
-    week.plot(times[hours], _gaps(before), color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), label="persistence")
-    week.axvline(killed_at, color=INK, linewidth=1.2)
-    week.annotate(
-        "kill -9, started again, the session continues", (killed_at, 1), xycoords=("data", "axes fraction"),
-        xytext=(5, -12), textcoords="offset points", color=INK,
-    )  # fmt: skip
-    week.set_title("One hour ahead, hour by hour, from live sessions", loc="left", fontweight="bold")
-
-    _one_ahead(close_up, times, truth, models, _between(times[:num_replayed], now - CLOSE_UP, now))
-    future = times[num_replayed - 1 :]
-    close_up.plot(future, _gaps(truth[num_replayed - 1 :]), color=INK, linewidth=1.6, linestyle=(0, (1, 1.2)))
-    band = f"{fan.name}, {fan.share} % band"
-    close_up.fill_between(future[1:], fan.low, fan.high, color=FAN_COLOUR, alpha=0.18, linewidth=0, label=band)
-    close_up.plot(future[1:], fan.median, color=FAN_COLOUR, linewidth=2.2, label=f"{fan.name}, median")
-    for model, colour in zip(models, COLOURS, strict=True):
-        close_up.plot(future[1:], model.ahead, color=colour, linewidth=1.6, linestyle=(0, (3, 1)))
-    close_up.axvspan(now, times[-1], color="#f3efe6", zorder=0)
-    close_up.axvline(now, color=FAINT, linewidth=0.8)
-    close_up.annotate(
-        f"{len(models[0].ahead)} hours ahead", (now, 1), xycoords=("data", "axes fraction"), xytext=(5, -12),
-        textcoords="offset points", color=FAINT,
-    )  # fmt: skip
-    close_up.set_title("The last days, and a day ahead from where the sessions are", loc="left", fontweight="bold")
-    for axes in (week, close_up):
-        _finish(axes)
-    week.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4, frameon=False, borderaxespad=0)
-    handles, labels = close_up.get_legend_handles_labels()
-    close_up.legend(
-        handles[-2:], labels[-2:], loc="lower right", bbox_to_anchor=(1, 0.99), ncols=2, frameon=False, borderaxespad=0
-    )
-
-    errors = ", ".join(f"{model.name} {model.mae:.2f}" for model in models)
+    _draw_week(week, times[:num_replayed], truth, models, killed_at)
+    _draw_day_ahead(days, times, truth, fan, num_replayed)
     figure.supxlabel(
-        f"Mean absolute error over {models[0].num_scored} held-out hours: {errors}, "
-        f"persistence {models[0].persistence_mae:.2f} µg/m³",
-        fontsize=10,
-        color=INK,
+        f"Numbers: mean absolute error over {models[0].num_scored} held-out hours, in µg/m³", fontsize=9.5, color=INK
     )
     figure.savefig(path)
 
 
-def _one_ahead(
+def _draw_week(
     axes: Axes,
     times: Sequence[datetime],
     truth: Sequence[float | None],
     models: Sequence[Forecasts],
-    hours: slice,
+    killed_at: datetime,
 ) -> None:
-    axes.plot(times[hours], _gaps(truth[hours]), color=INK, linewidth=1.6, label="what came")
+    """The hours around the kill: what was measured, and what was forecast of each an hour before."""
+    hours = _between(times, killed_at - WEEK / 2, killed_at + WEEK / 2)
+    axes.plot(times[hours], _gaps(truth[hours]), color=INK, linewidth=2.0, label="measured")
     for model, colour in zip(models, COLOURS, strict=True):
-        one_ahead = _gaps(model.one_ahead[hours])
-        axes.plot(times[hours], one_ahead, color=colour, linewidth=1.0, alpha=0.85, label=model.name)
+        label = f"{model.name} {model.mae:.2f}"
+        axes.plot(times[hours], _gaps(model.one_ahead[hours]), color=colour, linewidth=1.3, label=label)
+    before = _gaps([None, *truth][hours])
+    label = f"persistence {models[0].persistence_mae:.2f}"
+    axes.plot(times[hours], before, color=FAINT, linewidth=1.0, linestyle=(0, (4, 2)), label=label)
+    axes.axvline(killed_at, color=KILL_COLOUR, linewidth=2.5)
+    beside = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "color": KILL_COLOUR, "ha": "right"}
+    axes.annotate("kill -9", (killed_at, 0.85), xytext=(-9, 0), fontsize=18, fontweight="bold", **beside)
+    axes.annotate("the session\ncontinues", (killed_at, 0.66), xytext=(-9, 0), fontsize=12, **beside)
+    _finish(axes, "PM2.5 in Beijing, one hour ahead, from live sessions")
+
+
+def _draw_day_ahead(
+    axes: Axes, times: Sequence[datetime], truth: Sequence[float | None], fan: Fan, num_replayed: int
+) -> None:
+    """The last hours of the replay, and what was forecast of the next, with how sure that is."""
+    now = times[num_replayed - 1]
+    past = _between(times[:num_replayed], now - BEFORE, now)
+    future = slice(num_replayed - 1, None)
+    axes.axvspan(now, times[-1], color="#f5f1e8", zorder=0)
+    axes.axvline(now, color=FAINT, linewidth=1.0)
+    axes.plot(times[past], _gaps(truth[past]), color=INK, linewidth=2.0)
+    axes.plot(times[future], _gaps(truth[future]), color=INK, linewidth=2.0, linestyle=(0, (1, 1)), label="measured")
+    ahead = times[num_replayed:]
+    axes.plot(ahead, fan.median, color=FAN_COLOUR, linewidth=2.5, label=f"{fan.name}, median")
+    band = f"{fan.share} % band"
+    axes.fill_between(ahead, fan.low, fan.high, color=FAN_COLOUR, alpha=0.22, linewidth=0, label=band)
+    _finish(axes, f"{len(ahead)} hours ahead, from a session's state")
 
 
 def _between(times: Sequence[datetime], first: datetime, last: datetime) -> slice:
@@ -135,13 +125,17 @@ def _between(times: Sequence[datetime], first: datetime, last: datetime) -> slic
     return slice(inside[0], inside[-1] + 1)
 
 
-def _finish(axes: Axes) -> None:
-    axes.set_ylabel("PM2.5 in Beijing (µg/m³)")
-    axes.set_xlabel("local time")
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=12.5, pad=24)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2, borderpad=0,
+        handlelength=1.5, columnspacing=1.2, fontsize=10.5,
+    )  # fmt: skip
+    axes.set_ylabel("µg/m³")
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.01)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
-    locator = dates.AutoDateLocator(minticks=5, maxticks=10)
+    axes.margins(x=0)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    locator = dates.AutoDateLocator(minticks=5, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
 

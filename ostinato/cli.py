@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import keyword
 import math
 import re
+import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -112,8 +115,10 @@ def _command(function: Any, name: str, summary: str | None) -> Any:
 
 def _tidy(command: Any) -> Any:
     """A command whose help is broken where the terminal ends: typer would break it where the docstring is, too; and
-    whose numbers are finite: to typer ``nan`` is within any bounds. An example is broken where a shell reads on.
+    whose numbers are finite: to typer ``nan`` is within any bounds. An example is broken where a shell reads on, and
+    can be copied: no line has spaces at its end.
     """
+    command.format_help = _unpadded(command.format_help)
     paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "").split("\n\n")
     command.help = "\n\n".join(map(_example, paragraphs)) or None
     for each in command.params:
@@ -126,6 +131,31 @@ def _tidy(command: Any) -> Any:
     for inner in getattr(command, "commands", {}).values():
         _tidy(inner)
     return command
+
+
+class _Unpadded:
+    """The standard output, without the spaces that fill a line up to the terminal's edge: a shell reads on behind a
+    backslash at the end of a line, and not where a space follows it.
+    """
+
+    def __init__(self) -> None:
+        self._file = sys.stdout
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        return int(self._file.write(re.sub(r" +(?=\n)", "", text)))
+
+
+def _unpadded(show: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    def shown(ctx: Any, formatter: Any) -> None:
+        output: Any = _Unpadded()
+        with contextlib.redirect_stdout(output):
+            show(ctx, formatter)
+
+    return shown
 
 
 def _example(paragraph: str) -> str:

@@ -17,6 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from packaging.metadata import Metadata
 
+from docs.site.links import repository
+from release.readme import readme_of_index
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ("service", "models", "export", "ostinato", "pyproject.toml", "README.md", "LICENSE")
 """All that a distribution is made of."""
@@ -26,13 +29,15 @@ MAX_WHEEL_BYTES = 8 << 20
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy into a new folder what a distribution is made of, as the checkout has it."""
+    """Copy into a new folder what a distribution is made of, as the checkout has it, but the README for an index."""
     folder.mkdir(parents=True)
     for name in PROJECT:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (folder / "README.md").write_text(readme_of_index(readme, repository()), "utf-8")
     return folder
 
 
@@ -42,6 +47,7 @@ def build(kind: str, project: Path, output: Path) -> Path:
     Raises:
         RuntimeError: it cannot be built; has what the backend said.
     """
+    output = output.resolve()  # the backend runs in the project's folder
     output.mkdir(parents=True, exist_ok=True)
     code = f"import sys\nfrom setuptools import build_meta\nprint(build_meta.build_{kind}(sys.argv[1]))"
     done = subprocess.run(

@@ -69,6 +69,8 @@ def try_all(python: str, wheel: Path, names: list[str]) -> list[str]:
         server = None
         for name in names:
             began = time.monotonic()
+            sys.stdout.write(f"{name}: ")
+            sys.stdout.flush()
             try:
                 tried = install(python, wheel, "" if name in ("client", "asking") else name, Path(scratch, name))
                 if name in ALONE:
@@ -81,7 +83,7 @@ def try_all(python: str, wheel: Path, names: list[str]) -> list[str]:
             except (TrialFailed, subprocess.SubprocessError) as error:
                 failures.append(f"{name}: {error}")
                 said = "FAILS"
-            sys.stdout.write(f"{name} {said} ({time.monotonic() - began:.0f} s)\n")
+            sys.stdout.write(f"{said} ({time.monotonic() - began:.0f} s)\n")
             sys.stdout.flush()
     return failures
 

@@ -1,4 +1,4 @@
-"""What the programs among the tests, ``python -m tests.NAME``, share: how they are asked, and what they show."""
+"""What the programs among the tests, ``python -m tests.NAME``, share: how they are asked, and where they print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 WIDTH = 140
 """Of what is printed where there is no terminal."""
@@ -34,16 +33,3 @@ def check_known(given: Sequence[str] | None, known: Sequence[str]) -> None:
     for word in given or ():
         if word not in known:
             raise typer.BadParameter(f"there is no {word!r}; there are {', '.join(known)}")
-
-
-def progress_bar(console: Console, *columns: ProgressColumn, said: str = "") -> Progress:
-    """A bar with the time that passed and is left, for whoever watches; a context manager.
-
-    Args:
-        columns: what stands between the bar and the time.
-        said: what stands behind, with the task's fields.
-    """
-    last = [TextColumn(said)] if said else []
-    times = (TimeElapsedColumn(), TimeRemainingColumn())
-    shown = (TextColumn("{task.description}"), BarColumn(), *columns, *times, *last)
-    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from benchmarks.house import House
 from benchmarks.scale.shards import Shards
 from benchmarks.workloads import BLOCK_ROWS, CYCLE_STEPS, NUM_SESSIONS, Offline, Steps, scattered, write_model
+from ostinato.commands.progress import tracked
 from ostinato.commands.tables import WholeTable
 from ostinato.service.artifact.manifest import Manifest
 from ostinato.service.errors import OstinatoError
@@ -89,7 +89,8 @@ async def _fill(directory: Path, shards: Shards, number: int) -> float:
     layout, snapshot = Layout(house.engine.arena), Snapshot.initial(house.engine.arena)
     servers = RedisServers(redis_address(shards.url))
     swaps, now, began_at = Swaps(servers), time.time(), time.perf_counter()
-    for start in track(range(0, number, BLOCK_ROWS), "  storing sessions", console=Console(stderr=True)):
+    blocks = range(0, number, BLOCK_ROWS)
+    for start in tracked(blocks, len(blocks), Console(stderr=True), "storing sessions", f"times {BLOCK_ROWS}"):
         ids = [_session_id(place) for place in range(start, min(start + BLOCK_ROWS, number))]
         records = [
             layout.record(each, snapshot, stamp=start + row + 1, opened_at=now, ttl_seconds=np.inf, expires_at=np.inf)

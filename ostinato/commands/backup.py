@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ostinato.commands.progress import late_progress
 from ostinato.errors import SettingsError
 
 SCHEME = "lmdb://"
@@ -40,9 +41,11 @@ def backup(
             "BGSAVE or BGREWRITEAOF writes, and memory:// has nothing to copy"
         )
     folder = Path(unquote(state.removeprefix(SCHEME).partition("?")[0]))
-    made = back_up(folder, target)
+    with late_progress(Console(stderr=True), f"copying {folder}", ""):
+        made = back_up(folder, target)
     text = (
-        f"{made.num_records:,} records and {made.num_segments} files of the journal, {made.num_bytes:,} bytes, are in "
+        f"{made.num_records:,} record{'s' * (made.num_records != 1)} and {made.num_segments} "
+        f"file{'s' * (made.num_segments != 1)} of the journal, {made.num_bytes:,} bytes, are in "
         f"{target}"
     )
     Console().print(escape(text), highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.options import URL, AsJson, Url
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
@@ -62,12 +63,15 @@ def bench(
             "--sessions",
             "--sequences",
             min=1,
-            max=4096,
-            help="Sequences at the same time, after a measurement with one.",
+            max=10_000,
+            help="Sequences at the same time, after a measurement with one; a service takes --max-queue-rows, 4096.",
         ),
     ] = 256,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of each measurement.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=1, max=4096, help="Steps in a request.")] = 1,
+    steps: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, help="Steps in a request; a service takes --max-chunk-steps, 10000."),
+    ] = 1,
     length: Annotated[
         int,
         typer.Option(
@@ -172,22 +176,23 @@ def bench(
     refusals: Counter[str] = Counter()
     # An open loop over one connection would wait for its own answers.
     for number in dict.fromkeys((sessions,) if rate else (1, sessions)):
-        with console.status(f"{_counted(number, 'sequence')}, {seconds:g} s") as status:
-            sequences = draw_sequences(spoken.model, number)
-            scripts = [spoken.script(place, each, course) for place, each in enumerate(sequences)]
+        counted = _counted(number, "sequence")
+        sequences = draw_sequences(spoken.model, number)
+        scripts = [spoken.script(place, each, course) for place, each in enumerate(sequences)]
+        with late_progress(console, counted, "s", seconds=seconds):
             load = _load(spoken, sequences, scripts, seconds, rate)
-            loads.append(load)
-            for answer, count in load.refusals.items():
-                refusals[f"{answer.status} {spoken.refusal(answer)}"] += count
-            raw_rate = offline.rate(number) if offline else None
-            rows.append(_row(number, load, raw_rate))
-            if as_json:
-                typer.echo(json.dumps(rows[-1]))
-            if not (no_check or refusals):
-                status.update(f"{_counted(number, 'sequence')}, answers are compared")
-                reference: Reference = offline or RepeatedReference(spoken, course, number)
-                done = compare(spoken, sequences, scripts, load, reference, tolerance)
-                compared = Compared(*(before + more for before, more in zip(compared, done, strict=True)))
+        loads.append(load)
+        for answer, count in load.refusals.items():
+            refusals[f"{answer.status} {spoken.refusal(answer)}"] += count
+        raw_rate = offline.rate(number) if offline else None
+        rows.append(_row(number, load, raw_rate))
+        if as_json:
+            typer.echo(json.dumps(rows[-1]))
+        if not (no_check or refusals):
+            reference: Reference = offline or RepeatedReference(spoken, course, number)
+            with late_progress(console, f"{counted}, answers are compared", "sequences") as report:
+                done = compare(spoken, sequences, scripts, load, reference, tolerance, report)
+            compared = Compared(*(before + more for before, more in zip(compared, done, strict=True)))
     if not as_json:
         title = f"{spoken.model.name}/{spoken.model.version} at {url}: {spoken.title}, "
         console.print(_table(rows, f"{title}{_counted(steps, 'step')} a request, {seconds:g} s each"))

@@ -30,6 +30,7 @@ from ostinato.commands.options import (
     split_names,
 )
 from ostinato.commands.pictures import check_can_draw
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import table_console
 from ostinato.errors import PictureError
 from ostinato.tables.gaps import Gaps
@@ -162,7 +163,9 @@ def generate(
         num_done = 0
         for part in _parts(inputs, options):
             shown: Sequence[Source | None] = part or [None]
-            made = (_told if stream else _asked)(client, model, part, options, view, num_done)
+            with late_progress(Console(stderr=True), f"{model} writes", "inputs", disable=stream) as report:
+                report(num_done, len(inputs or shown))
+                made = (_told if stream else _asked)(client, model, part, options, view, num_done)
             view.whole(made, shown, num_done)
             panels += _panels(made, shown, shape)
             num_done += len(shown)

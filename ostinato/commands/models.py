@@ -210,7 +210,8 @@ def unload(
                 if error.code != "deadline_exceeded" or time.monotonic() > give_up_at:
                     raise
     became = {"close": "closed", "migrate": "migrated"}.get(sessions)
-    typer.echo(f"{model}/{version} is served no more" + (f", {done['sessions']} sessions {became}" if became else ""))
+    counted = f"{done['sessions']} session{'s' * (done['sessions'] != 1)}"
+    typer.echo(f"{model}/{version} is served no more" + (f", {counted} {became}" if became else ""))
 
 
 @models.command()

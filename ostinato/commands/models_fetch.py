@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
+from ostinato.commands.progress import ProgressReport, late_progress
 from ostinato.errors import SettingsError
 from ostinato.extras import require
 from ostinato.tools.service_settings import settings_of_the_service
@@ -19,35 +19,20 @@ from ostinato.tools.service_settings import settings_of_the_service
 if TYPE_CHECKING:
     from ostinato.service.fetching.sources import ModelSource
 
-PATIENCE_SECONDS = 2.0
-"""What takes no longer shows no bar."""
 
+class BytesFetched:
+    """A count of the bytes that have come, for a bar."""
 
-class ByteBar:
-    """A bar that counts bytes, shown as soon as that has taken a while."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-        self._task = self._progress.add_task("", total=None)
-        self._show_at = time.monotonic() + PATIENCE_SECONDS
-        self._is_shown = False
+    def __init__(self, report: ProgressReport) -> None:
+        self._report = report
+        self._num_bytes = 0
+        self._begun_at = time.monotonic()
 
     def __call__(self, shown: str, num_bytes: int) -> None:
         """``num_bytes`` more have come, of what is called ``shown``."""
-        self._progress.update(self._task, description=escape(shown), advance=num_bytes)
-        if not self._is_shown and self._progress.console.is_terminal and time.monotonic() >= self._show_at:
-            self._progress.start()
-            self._is_shown = True
-
-    def __enter__(self) -> ByteBar:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        if self._is_shown:  # else it would end a line that there is not
-            self._progress.stop()
+        self._num_bytes += num_bytes
+        rate = self._num_bytes / max(1e-3, time.monotonic() - self._begun_at)
+        self._report(self._num_bytes, None, f"{decimal(self._num_bytes)}, {decimal(int(rate))}/s: {shown}")
 
 
 def fetch(
@@ -79,7 +64,7 @@ def fetch(
 
     ostinato models fetch https://models.example.com/beijing-lstm-2.tar.gz --checksum sha256:...
 
-    ostinato models fetch s3://models/beijing-lstm/2 oci://registry.example.com/beijing-gru:1 --repository /models
+    ostinato models fetch s3://models/lstm/2 oci://registry.example.com/gru:1 --repository /models
     """
     require("pydantic", __name__)
     from ostinato.service.config.places import split_sources
@@ -103,6 +88,6 @@ def fetch_models(sources: list[ModelSource], repository: Path) -> None:
     from ostinato.service.fetching.fetching import fetch_all
 
     console = Console()
-    with ByteBar(Console(stderr=True)) as bar:
-        for fetched in fetch_all(sources, repository, bar):
+    with late_progress(Console(stderr=True), "fetching", "") as report:
+        for fetched in fetch_all(sources, repository, BytesFetched(report)):
             console.print(escape(str(fetched)), highlight=False, soft_wrap=True)

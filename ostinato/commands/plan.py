@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ostinato.commands.options import AsJson
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError
 from ostinato.extras import require
@@ -35,7 +36,6 @@ from ostinato.tools.sizing import (
 
 NUM_ATTEMPTS = 4
 NUM_MEASURED = 256
-START_SECONDS = 60.0
 
 
 def plan(
@@ -168,14 +168,14 @@ def _measure(
 
     with (
         tempfile.TemporaryDirectory(prefix="ostinato-plan-") as folder,
-        console.status("starting a server") as status,
         _store(store, state, Path(folder)) as address,
         ServerProcess(repository, Path(folder) / "server.log", settings={"state": address, "workers": 1}) as server,
     ):
-        server.wait_until_ready()
-        status.update(f"measuring {NUM_MEASURED} sessions, {seconds:g} s")
+        with console.status("starting a server"):
+            server.wait_until_ready()
         for attempt in range(1, NUM_ATTEMPTS + 1):  # a machine that is busy may leave it no time at all
-            load = measure(asyncio.run(V1Protocol.connect(server.url, model)), NUM_MEASURED, attempt * seconds)
+            with late_progress(console, f"{NUM_MEASURED} sessions", "s", seconds=attempt * seconds):
+                load = measure(asyncio.run(V1Protocol.connect(server.url, model)), NUM_MEASURED, attempt * seconds)
             if load.rate or load.num_failed:
                 break
     if not (load.rate or load.num_failed):

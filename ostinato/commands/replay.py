@@ -70,7 +70,10 @@ def replay(
         ),
     ] = 0,
     rate: Annotated[float, typer.Option(min=0, help="Rows a second in each session; 0 = as fast as possible.")] = 0.0,
-    horizon: Annotated[int, typer.Option(min=1, help="Steps ahead to forecast and score.")] = 1,
+    horizon: Annotated[
+        int,
+        typer.Option(min=1, help="Steps ahead to forecast and score; a service takes --max-horizon, 1000."),
+    ] = 1,
     known: KnownNames = "",
     series: SeriesName = "",
     column: RenamedColumns = None,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from ostinato.client.client import Client
 from ostinato.client.verbs import ENDED
 from ostinato.commands.backup import backup
 from ostinato.commands.options import PATIENCE_SECONDS, URL, AsJson, Patience, Url
-from ostinato.commands.progress import progress_bar
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import CommandError, ServiceError
 from ostinato.tools.session_files import (
@@ -89,20 +89,19 @@ def list_sessions(
 
     ostinato sessions list --json | jq -r .session_id
     """
-    console = table_console()
-    with Client(url, patience_seconds=patience) as client, _counted(client, model) as found:
-        shown = islice(found, limit) if limit else found
-        if as_json:
-            for info in shown:
+    console, table = table_console(), _table()
+    with Client(url, patience_seconds=patience) as client, _counted(client, model, is_quiet=as_json) as found:
+        for info in islice(found, limit) if limit else found:
+            if as_json:
                 typer.echo(_json(info))
-            return
-        table = _table()
-        for info in shown:
-            _add(table, info)
-        none = "there is no live session" + (f" of {escape(model)}" if model else "")
+            else:
+                _add(table, info)
+        has_more = limit and table.row_count == limit and next(found, None) is not None
+    none = "there is no live session" + (f" of {escape(model)}" if model else "")
+    if not as_json:
         console.print(table if table.row_count else none)
-        if limit and table.row_count == limit and next(found, None) is not None:
-            console.print(f"[dim]There are more than {limit}.[/]")
+    if has_more:
+        console.print(f"[dim]There are more than {limit}.[/]")
 
 
 @sessions.command()
@@ -242,9 +241,7 @@ def close_sessions(
     url: Url = URL,
     patience: Patience = PATIENCE_SECONDS,
 ) -> None:
-    """Close sessions; their state is gone.
-
-    Asks first where it is more than one.
+    """Close sessions; their state is gone. Asks first where it is more than one.
 
     [bold]Examples[/]
 
@@ -285,17 +282,20 @@ def _all_ids(client: Client, model: str | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _counted(client: Client, model: str | None) -> Iterator[Iterator[SessionInfo]]:
+def _counted(client: Client, model: str | None, *, is_quiet: bool = False) -> Iterator[Iterator[SessionInfo]]:
     """The live sessions; those that were passed over, since the service cannot read them, are told at the end."""
-    num_unreadable = 0
+    num_unreadable = num_listed = 0
 
     def walk() -> Iterator[SessionInfo]:
-        nonlocal num_unreadable
+        nonlocal num_unreadable, num_listed
         for page in client.session_pages(model):
             num_unreadable += page.num_unreadable
+            num_listed += len(page.sessions)
+            report(num_listed, None)
             yield from page.sessions
 
-    yield walk()
+    with late_progress(Console(stderr=True), "listing", "sessions", disable=is_quiet) as report:
+        yield walk()
     if num_unreadable:
         text = f"{_count(num_unreadable)} left out, of whichever model: the service cannot read what it stored of them."
         text += " Its log names them, and 'ostinato sessions close ID' removes one."
@@ -314,10 +314,10 @@ def _ignored(codes: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar, where there is more than one thing to do; each call counts a session as done."""
-    with progress_bar(console, "sessions", transient=True, disable=total < 2 or not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, text="")
-        yield lambda: bar.advance(task)
+    """A bar; each call counts a session as done."""
+    with late_progress(console, what, "sessions") as report:
+        done = count(1)
+        yield lambda: report(next(done), total)
 
 
 def _table() -> WholeTable:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from ostinato.commands.options import DeviceName
+from ostinato.commands.progress import late_progress
 from ostinato.commands.tables import WholeTable, table_console
 from ostinato.errors import SettingsError
 from ostinato.extras import require
@@ -62,10 +63,10 @@ def verify(
     choose_device(device)
     directories = find_directories(directory)
     console = table_console()
-    with console.status("checking") as status:
-        results = []
+    results: list[Verified] = []
+    with late_progress(console, "checking", "versions") as report:
         for place in directories:
-            status.update(f"checking {escape(str(place))}")
+            report(len(results), len(directories), f"{place.parent.name}/{place.name}")
             results.append(verify_version(place))
     console.print(results_table(results))
     for result in results:

@@ -26,7 +26,7 @@ class ServerProcess(ChildProcess):
         repository: the models that it serves.
         log: the file that takes what it prints.
         settings: further settings by their names in ``ostinato.service.config``.
-        start_seconds: how long it may take until it is ready.
+        start_seconds: how long it may take until it is ready; a busy machine checks some models for minutes.
         stop_seconds: how long it may take to end after SIGTERM; then it is killed.
     """
 
@@ -36,7 +36,7 @@ class ServerProcess(ChildProcess):
         log: Path,
         *,
         settings: Mapping[str, object] | None = None,
-        start_seconds: float = 60.0,
+        start_seconds: float = 300.0,
         stop_seconds: float = 60.0,
     ) -> None:
         port = free_port()

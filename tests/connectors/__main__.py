@@ -7,6 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rich.console import Console
+
+from ostinato.commands.progress import progress_bar, reporter
 from tests.connectors.faults import Plan, play
 
 RULES = (("apply", 0.0), ("drop", 0.0), ("hold", 3.0), ("replay", 3.0))
@@ -21,9 +24,13 @@ def main() -> None:
     for number in range(given.runs):
         rule, window_seconds = RULES[number % len(RULES)]
         plan = Plan(given.seed + number, given.kills, rule, window_seconds, num_readings=800 * (given.kills + 1))
-        with tempfile.TemporaryDirectory(prefix="ostinato-connect-") as folder:
-            sys.stdout.write(f"seed {plan.seed}, {rule}: {play(plan, Path(folder))}\n")
-            sys.stdout.flush()
+        with (
+            tempfile.TemporaryDirectory(prefix="ostinato-connect-") as folder,
+            progress_bar(Console(stderr=True), "kills", has_remaining=True, transient=True) as bar,
+        ):
+            counts = play(plan, Path(folder), reporter(bar, f"seed {plan.seed}, {rule}"))
+        sys.stdout.write(f"seed {plan.seed}, {rule}: {counts}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,12 @@ def last_answers(answers: list[Answer]) -> list[Answer]:
     return sorted(last.values(), key=lambda answer: (answer.source, answer.time))
 
 
-def play(plan: Plan, folder: Path) -> dict[str, int]:
-    """Carry a plan out and judge; raises where an answer is not as it has to be. Counts of what was done."""
+def play(plan: Plan, folder: Path, report: Callable[[int, int], None] = lambda _done, _total: None) -> dict[str, int]:
+    """Carry a plan out and judge; raises where an answer is not as it has to be. Counts of what was done.
+
+    Args:
+        report: is told before each kill how many there were, and how many there are.
+    """
     generator = random.Random(f"kills {plan.seed}")
     directory = write_repository(folder / "repository")
     server = ServerProcess(folder / "repository", folder, state=f"lmdb://{folder / 'state'}")
@@ -153,6 +158,7 @@ def play(plan: Plan, folder: Path) -> dict[str, int]:
             with ConnectorProcess(path) as connector:
                 share = -(-len(messages) // (plan.num_kills + 1))
                 for number in range(plan.num_kills + 1):
+                    report(number, plan.num_kills)
                     kafka.produce(SOURCE, messages[number * share : (number + 1) * share])
                     if number == plan.num_kills:
                         break

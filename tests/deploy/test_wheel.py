@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from packaging.utils import canonicalize_name
 
+from docs.site.links import repository
 from ostinato.cli import COMMANDS
 from release.distributions import ROOT, build, copy_project, faults_of, unpack
+from release.readme import readme_of_index
 from tests.deploy.test_packaging import pins
 from tests.environments import Environment
 from tests.networks import accumulator
@@ -123,16 +125,21 @@ def test_an_index_shows_the_readme(wheel: Path) -> None:
     (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
     head, _, description = zipfile.ZipFile(wheel).read(name).decode().partition("\n\n")
     assert "Description-Content-Type: text/markdown" in head.splitlines()
-    assert description == (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert description == readme_of_index(readme, repository())
 
 
 def sources_in(project: Path, part: str) -> set[str]:
     return {f"{part}/{name}" for name in sources(project / part)}
 
 
-def test_a_source_distribution_makes_the_same_wheel(project: Path, wheel: Path, tmp_path: Path) -> None:
-    source = build("sdist", project, tmp_path / "sdist")
-    made = build("wheel", unpack(source, tmp_path / "unpacked"), tmp_path / "wheel")
+def test_a_source_distribution_makes_the_same_wheel(
+    project: Path, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # As `make dist` names its folder, which is not the backend's.
+    source = build("sdist", project, Path("dist"))
+    made = build("wheel", unpack(source, tmp_path / "unpacked"), Path("dist"))
     assert contents(made) == contents(wheel)
     assert [faults_of(each) for each in (source, made)] == [[], []]
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ PAGE_PORT = 3000
 TIMEOUT_SECONDS = 350.0
 PROBLEM_STATUS = 22
 """Of curl for an answer that is a problem; a page that shows the problem means it."""
+REFUSED = "error: "
+"""What begins the sentence of a command that ends with status 1; a page that shows it means it, too."""
 
 KEPT = ".environment"
 """Where a shell leaves its environment for the next one."""
@@ -69,6 +72,7 @@ class Reader:
         self._folder = folder / "checkout"
         self._ports = Ports()
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
+        self._saved: set[str] = set()
         home = folder / "home"
         self._lay_out(home)
         programs = Path(sys.executable).parent
@@ -102,6 +106,7 @@ class Reader:
                 continue
             if named := _FILE_NAME.match(block.text):
                 (self._folder / named[1]).write_text(self._ports.into(block.text), encoding="utf-8")
+                self._saved.add(named[1])
                 continue
             is_output = after is not None and after.language == "text" and after.follows_directly
             printed = after.text if after is not None and is_output else ""
@@ -109,6 +114,12 @@ class Reader:
                 self._type(block, printed)
             elif block.language == "python":
                 self._run_python(block, printed)
+
+    def left_behind(self) -> list[str]:
+        """What lies in the checkout that was not there, apart from what the page said to save."""
+        laid_out = {".venv", *CHECKOUT, *CHECKOUT_PACKAGES}
+        paths = (path for entry in self._folder.iterdir() if entry.name not in laid_out for path in _files_in(entry))
+        return sorted({str(path.relative_to(self._folder)) for path in paths} - self._saved)
 
     def _lay_out(self, home: Path) -> None:
         """A checkout that `make setup` finds ready, with this interpreter's programs as its environment."""
@@ -137,7 +148,8 @@ class Reader:
             status, printed = self._run(["bash", "-c", _remembering(self._ports.into(command.text))])
             if command.printed and not matches(command.printed, printed):
                 _fail(place, command.printed, printed)
-            if status != 0 and not (command.printed and status == PROBLEM_STATUS):
+            meant = PROBLEM_STATUS if not command.printed.startswith(REFUSED) else 1
+            if status != 0 and not (command.printed and status == meant):
                 _fail(f"{place}\nexited with {status}", command.printed, printed)
 
     def _run_python(self, block: Block, expected: str) -> None:
@@ -184,7 +196,8 @@ class Reader:
                 start_new_session=True,
             )
         place = f"{page}:{command.line}: {command.text}"
-        ready = f"http://127.0.0.1:{self._ports.free(port)}/readyz"
+        scheme = "https" if "--certificate " in command.text else "http"
+        ready = f"{scheme}://127.0.0.1:{self._ports.free(port)}/readyz"
         give_up_at = time.monotonic() + TIMEOUT_SECONDS
         while not _is_ready(ready):
             if server.poll() is not None or time.monotonic() > give_up_at:
@@ -204,6 +217,10 @@ class Reader:
                 server.wait()
 
 
+def _files_in(entry: Path) -> list[Path]:
+    return [path for path in entry.rglob("*") if path.is_file()] if entry.is_dir() else [entry]
+
+
 def _remembering(command: str) -> str:
     return f"{command}\nstatus=$?\nenv -0 > {KEPT}\nexit $status"
 
@@ -218,8 +235,10 @@ def _linked_tools(home: Path, programs: Path) -> Path:
 
 
 def _is_ready(url: str) -> bool:
+    # A certificate that a page makes is known to nobody.
+    context = ssl._create_unverified_context() if url.startswith("https") else None
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with urllib.request.urlopen(url, timeout=5, context=context):
             return True
     except OSError:  # nobody listens yet, or it says that it is starting
         return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pathspec import GitIgnoreSpec
 
 from tests.docs.markdown import PAGES, ROOT, Block, blocks_of, read_commands, without_blocks
 from tests.docs.not_run import NOT_RUN, faults_of
@@ -36,6 +37,8 @@ RUN = {block.page for block in BLOCKS if block.is_run and block.language in ("co
 def test_a_reader_who_types_what_a_page_says_sees_what_it_shows(page: str, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         reader.follow(blocks_of(page))
+        ignored = GitIgnoreSpec.from_lines((ROOT / ".gitignore").read_text().splitlines())
+        assert [path for path in reader.left_behind() if not ignored.match_file(path)] == []
 
 
 def test_every_block_says_what_it_is() -> None:

@@ -30,8 +30,16 @@ def test_a_page_that_is_right_is_followed_to_its_end(tmp_path: Path) -> None:
         "```python\nprint(open('said').read())\n```\n\n```text\nthere\n```\n"
         "```toml\n# recipe.toml\nname = 'load'\n```\n```console\n$ tail -n 1 \\\n    recipe.toml\nname = 'load'\n```\n"
         "```console not-run\n$ false\n```\n```python signature\nnobody(calls: this)\n```\n"
-        "```console\n$ true\n$ echo one\n```\n\n```text\none\n```\n",
+        "```console\n$ true\n$ echo one\n```\n\n```text\none\n```\n"
+        "```console\n$ echo 'error: no such thing'; false\nerror: no such thing\n```\n",
     )
+
+
+def test_what_commands_leave_behind_is_told_from_what_the_reader_saved(tmp_path: Path) -> None:
+    text = "```toml\n# recipe.toml\nname = 'load'\n```\n```console\n$ mkdir -p runs/a\n$ touch runs/a/b key\n```\n"
+    with Reader(tmp_path) as reader:
+        reader.follow(read_blocks("page.md", text))
+        assert reader.left_behind() == ["key", "runs/a/b"]
 
 
 @pytest.mark.parametrize(

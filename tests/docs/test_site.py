@@ -12,6 +12,7 @@ from pygments.token import Generic
 from docs.site.console import ConsoleLexer
 from docs.site.inline import move_inline_parts
 from docs.site.links import with_links_of_the_site
+from docs.site.notices import COPIED
 from docs.site.pages import navigation, read_page
 from docs.site.twins import short_list
 from tests.docs.markdown import PAGES, ROOT, blocks_of, read_commands
@@ -103,6 +104,12 @@ def test_programs_find_all_pages_in_one_list(site: Path) -> None:
     whole = (site / "llms-full.txt").read_text()
     assert "# Exactly once from a log\n" in whole
     assert "# Changelog\n" not in whole  # what was is asked for by itself
+
+
+def test_what_is_copied_into_the_site_comes_with_its_licences(site: Path) -> None:
+    text = (site / "licenses.txt").read_text()
+    assert [name for name in COPIED if f"{name} " not in text] == []
+    assert "Copyright (c) 2020 Pradyun Gedam" in text
 
 
 def test_the_short_list_has_the_title_one_sentence_and_the_groups() -> None:

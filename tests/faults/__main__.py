@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn
 
+from ostinato.commands.progress import progress_bar, reporter
 from tests import programs
 from tests.faults import report
 from tests.faults.play import Outcome, play
@@ -84,13 +84,12 @@ def _play(
     *,
     is_quick: bool,
 ) -> Outcome:
-    """Play a scenario behind a progress bar, and a line when it is over where nobody watches the bar."""
-    said = "{task.fields[steps]:,} steps, {task.fields[retries]:,} retries"
-    with programs.progress_bar(console, MofNCompleteColumn(), said=said) as bar:
-        task = bar.add_task(f"{scenario.name}, {store}", total=num_faults, steps=0, retries=0)
+    """Play a scenario with a progress bar, and a line when it is over."""
+    with progress_bar(console, "faults", has_remaining=True, transient=True) as bar:
+        tell = reporter(bar, f"{scenario.name}, {store}")
 
         def show(outcome: Outcome) -> None:
-            bar.update(task, completed=outcome.num_faults, steps=outcome.num_steps, retries=outcome.num_retries)
+            tell(outcome.num_faults, num_faults, f"{outcome.num_steps:,} steps, {outcome.num_retries:,} retries")
 
         if isinstance(scenario, Histories):
             playing = play_histories(store, num_histories=num_faults, seed=seed, is_quick=is_quick, progress=show)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from ostinato.commands.progress import progress_bar, reporter
 from tests import programs
 from tests.faults.scenarios import STORES
 from tests.hostile import report
@@ -52,13 +53,22 @@ def main(
     attacks = [each for each in ATTACKS if not only or each.name in only or "attacks" in only]
     numbers = None if case is None else [case]
     tolls: list[Toll] = []
-    try:
-        for toll in _play(decoders, attacks, store or STORES, seconds, connections, seed, numbers):
+    stores = (store or STORES) if attacks else ()
+    total = len(decoders) + len(stores) * (len(attacks) + 1)
+    with progress_bar(console, "played", transient=True) as bar:
+        tell = reporter(bar, "hostile")
+        tell(0, total)
+
+        def take(toll: Toll) -> None:
             said = f"[red]{len(toll.breaches)} breaches[/]" if toll.breaches else "[green]borne[/]"
             console.print(f"{toll.what}: {toll.num_cases:,} cases in {toll.seconds:.0f} s, {said}", highlight=False)
             tolls.append(toll)
-    except KeyboardInterrupt:
-        console.print("[yellow]stopped[/]; what was played until now:")
+            tell(len(tolls), total)
+
+        try:
+            _play(decoders, attacks, stores, seconds, connections, seed, numbers, take)
+        except KeyboardInterrupt:
+            console.print("[yellow]stopped[/]; what was played until now:")
     console.print(report.table(tolls))
     for line in report.explain(tolls):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -74,12 +84,16 @@ def _play(
     num_held: int,
     seed: int,
     numbers: Sequence[int] | None,
-) -> Iterator[Toll]:
+    take: Callable[[Toll], None],
+) -> None:
     for decoder in decoders:
-        yield play_apart(decoder, seed, seconds=seconds, numbers=numbers)
-    for store in stores if attacks else ():
-        for toll in asyncio.run(besiege(store, attacks, seed, num_held, seconds=seconds, numbers=numbers)):
-            yield replace(toll, what=f"{toll.what}, {store}")
+        take(play_apart(decoder, seed, seconds=seconds, numbers=numbers))
+    for store in stores:
+
+        def take_named(toll: Toll, store: str = store) -> None:
+            take(replace(toll, what=f"{toll.what}, {store}"))
+
+        asyncio.run(besiege(store, attacks, seed, num_held, take_named, seconds=seconds, numbers=numbers))
 
 
 async def besiege(
@@ -87,17 +101,19 @@ async def besiege(
     attacks: Sequence[type[Attack]],
     seed: int,
     num_held: int,
+    take: Callable[[Toll], None],
     *,
     seconds: float = 0.0,
     numbers: Sequence[int] | None = None,
-) -> list[Toll]:
-    """The tolls of attacks on a server of its own, and of the sessions next to them."""
+) -> None:
+    """Attack a server of its own; ``take`` is given the toll of each attack, and of the sessions next to them."""
     try:
         async with besieged(store, seed, num_held) as siege:
-            tolls = [await siege.play(attack, numbers=numbers, seconds=seconds) for attack in attacks]
-            return [*tolls, await siege.end()]
+            for attack in attacks:
+                take(await siege.play(attack, numbers=numbers, seconds=seconds))
+            take(await siege.end())
     except AssertionError as error:  # the service, or Redis, did not start
-        return [Toll("start", breaches=[Breach("start", seed, 0, str(error))])]
+        take(Toll("start", breaches=[Breach("start", seed, 0, str(error))]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile.__main__ import besiege
 from tests.hostile.attacks import Attack, Bodies, Cursors, Heads, Target
-from tests.hostile.breach import generator_of
+from tests.hostile.breach import Toll, generator_of
 from tests.hostile.siege import ATTACKS
 from tests.hostile.streams import Streams
 from tests.hostile.wire import Broken, read_answer
@@ -22,7 +22,8 @@ NUM_CONNECTIONS = 300
 
 
 async def test_a_server_bears_all_attacks_and_sessions_next_to_them_stay_to_the_bit() -> None:
-    tolls = await besiege("lmdb", ATTACKS, 20_263, NUM_CONNECTIONS, numbers=range(NUM_CASES))
+    tolls: list[Toll] = []
+    await besiege("lmdb", ATTACKS, 20_263, NUM_CONNECTIONS, tolls.append, numbers=range(NUM_CASES))
     assert [str(breach) for toll in tolls for breach in toll.breaches] == []
     assert [toll.what for toll in tolls] == [*(attack.name for attack in ATTACKS), "sessions"]
     assert all(toll.num_cases for toll in tolls)

@@ -74,6 +74,8 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
         ('["load", "wind"]', '["load", "load"]', r"features: a column occurs twice"),
         ("2024-01-04", "2024-02-04", r"validation_from must be earlier than test_from"),
         ('name = "load"', 'name = "../load"', r"name: String should match pattern"),
+        ("[network]", "[training]\nrestarts = [0]\n[network]", r"training\.restarts\.0: .* greater than or equal to 1"),
+        ("[network]", "[training]\nrestart_rate = 1e-3\n[network]", r"training\.restart_rate: .*restarts has none"),
         ("[data]", "[data", r"recipe\.toml: is not TOML"),
     ],
 )

@@ -64,13 +64,22 @@ def test_help_is_whole_in_80_columns(name: str) -> None:
         assert max(map(len, shown.splitlines())) <= 80
 
 
+def examples_of(path: tuple[str, ...]) -> list[str]:
+    """The examples as a terminal of 80 columns shows them, each as a shell reads what is copied from there."""
+    shown = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, [*path, "--help"]).output
+    about, _, _ = shown.partition("╭")
+    blocks = [block for block in about.split("\n\n") if re.match(r" (\w+=\S+ )*ostinato ", block)]
+    return [block.replace("\\\n", "") for block in blocks]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_have_the_commands_and_the_options_that_there_are(name: str) -> None:
-    for path, command in commands_of(name).items():
-        blocks = [block for block in command.help.split("\n\n") if re.match(r"(\w+=\S+ )*ostinato ", block)]
-        assert blocks, path
-        for block in blocks:
-            for each in re.split(r" [|] | > |; ", block.replace("\\\n", "")):
+    for path in commands_of(name):
+        examples = examples_of(path)
+        assert examples, path
+        for example in examples:
+            assert "\n" not in example.strip(), "the terminal has broken it where no shell reads on"
+            for each in re.split(r" [|] | > |; ", example):
                 words = shlex.split(each)
                 if "ostinato" not in words[:2]:
                     continue

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ostinato.commands.progress import progress_bar, reporter
 from ostinato.commands.tables import WholeTable
 from tests import programs
 from tests.faults.scenarios import STORES
@@ -37,13 +38,14 @@ def main(
     """
     programs.check_known([store], STORES)
     console = programs.console()
-    with programs.progress_bar(console) as bar:
-        task = bar.add_task(f"soak, {store}", total=minutes * 60)
+    seconds = minutes * 60
+    with progress_bar(console, "s", has_remaining=True, transient=True) as bar:
+        report = reporter(bar, f"soak, {store}")
 
-        def show(_: Soak, passed: float) -> None:
-            bar.update(task, completed=passed)
+        def show(soak: Soak, passed: float) -> None:
+            report(int(passed), int(seconds), f"{len(soak.rounds)} rounds")
 
-        soak = asyncio.run(play(store, seconds=minutes * 60, round_seconds=round_seconds, seed=seed, progress=show))
+        soak = asyncio.run(play(store, seconds=seconds, round_seconds=round_seconds, seed=seed, progress=show))
     console.print(table(soak))
     for line in words(soak):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

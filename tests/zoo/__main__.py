@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
+from ostinato.commands.progress import tracked
 from ostinato.commands.tables import WholeTable
 from tests.server import running_server
 from tests.zoo.entries import all_entries
@@ -37,7 +37,7 @@ def main(
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
         repository, directories = Path(folder, "repository"), []
-        for name, exported in track(export_all(chosen, repository), "export", total=len(chosen), console=console):
+        for name, exported in tracked(export_all(chosen, repository), len(chosen), console, "export", "modules"):
             if isinstance(exported, Path):
                 directories.append(exported)
             else:
@@ -45,7 +45,7 @@ def main(
         if directories:
             with running_server(repository, Path(folder), require_models=True) as server:
                 judged = judge(directories, server)
-                outcomes += track(judged, "stream", total=len(directories), console=console)
+                outcomes += tracked(judged, len(directories), console, "stream", "modules")
     console.print(_table(outcomes))
     failed = sum(bool(each.failure) for each in outcomes)
     console.print(f"{len(outcomes)} modules, {len(outcomes) - failed} as promised, {failed} not", highlight=False)

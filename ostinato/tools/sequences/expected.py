@@ -181,17 +181,20 @@ def compare(
     load: Load,
     reference: Reference,
     tolerance: float = 0.0,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Compared:
     """Compare the answers that were kept, and each sequence's last, with a reference.
 
     Args:
         tolerance: how far an answer may be off; 0 = it must be the same to the bit.
+        report: is told how many sequences are done, and of how many.
 
     Raises:
         WrongAnswer: one differs, or steps are lost or doubled.
     """
     num_answers = num_sequences = 0
     for number, (sequence, script) in enumerate(zip(sequences, scripts, strict=True)):
+        report(number, len(sequences))
         answered = _answered(script, load, number)
         if not answered:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from ostinato.service.edge.message import Response
 from ostinato.service.edge.openapi.documents import Render
 from ostinato.service.errors import UnknownRoute
+
+logger = logging.getLogger(__name__)
 
 ARCHIVE = Path(__file__).parent / "site.zip"
 """Written by ``make docs``; a wheel has it."""
@@ -53,30 +55,39 @@ HEADERS = (
 class Site:
     """What answers ``/docs/`` and all paths below it that there are.
 
-    The files are those that the archive names, and no path of a request ever meets a disk. They hold nothing of the
-    server's, so they are shown to who has no key.
+    The files are those that the archive names, unpacked once: a request costs no more than it sends, and its path
+    never meets a disk. They hold nothing of the server's, so they are shown to who has no key.
 
     Args:
-        archive: the built site, None = the package's; where it is not there, ``/docs/`` says how to build it.
+        archive: the built site, None = the package's. Where it is not there, or damaged, ``/docs/`` says how to build
+            it: a server does without its pages.
     """
 
     def __init__(self, archive: Path | None = None) -> None:
         archive = archive or ARCHIVE
-        self.answers: Mapping[str, Render]
+        self.answers: Mapping[str, Render] = {PLACE: _tell_how}
         """What answers each path."""
-        if not archive.is_file():
-            self.answers = {PLACE: _tell_how}
-            return
-        self._archive = zipfile.ZipFile(io.BytesIO(archive.read_bytes()))
-        files = {f"{PLACE}{file.filename}": self._show(file) for file in self._archive.infolist()}
-        self.answers = {**files, PLACE: files[f"{PLACE}{INDEX}"]}
+        if archive.is_file():
+            try:
+                self.answers = _read(archive)
+            except Exception as error:  # of zipfile, of zlib, of a page that is missing: a server serves models
+                logger.warning("%s is damaged, and %s shows no pages: %s", archive.name, PLACE, error)
 
-    def _show(self, file: zipfile.ZipInfo) -> Render:
-        media_type = MEDIA_TYPES[PurePosixPath(file.filename).suffix]
-        # Weak, as it leaves in several codings.
-        mark = f'W/"{file.CRC:08x}-{file.file_size:x}"'.encode()
-        headers = (*HEADERS, (b"etag", mark))
-        return lambda: Response(200, self._archive.read(file), media_type, headers)
+
+def _read(archive: Path) -> dict[str, Render]:
+    """What answers each path of an archive; raises what those raise who read it."""
+    with zipfile.ZipFile(archive) as opened:
+        files = {f"{PLACE}{file.filename}": _show(file, opened.read(file)) for file in opened.infolist()}
+    return {**files, PLACE: files[f"{PLACE}{INDEX}"]}
+
+
+def _show(file: zipfile.ZipInfo, content: bytes) -> Render:
+    media_type = MEDIA_TYPES[PurePosixPath(file.filename).suffix]
+    # Weak, as it leaves in several codings.
+    mark = f'W/"{file.CRC:08x}-{file.file_size:x}"'.encode()
+    is_packed = media_type == MEDIA_TYPES[".png"]
+    answer = Response(200, content, media_type, (*HEADERS, (b"etag", mark)), is_plain=is_packed)
+    return lambda: answer
 
 
 def _tell_how() -> Response:

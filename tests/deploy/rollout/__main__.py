@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from ostinato.commands.progress import ProgressReport, progress_bar, reporter
 from tests import programs
 from tests.deploy.rollout.stage import BehindNginx, KillPod, KillStore, RollOut, Unhashed
 from tests.faults import report
@@ -60,15 +61,22 @@ def main(
         if only and scenario.name not in only:
             continue
         count = scenario.num_quick if quick else scenario.num_long
-        playing = play(
-            *(scenario, "redis"),
-            num_faults=count,
-            num_sessions=sessions,
-            seed=seed,
-            is_quick=quick,
-            stage_of=stage,
-        )
-        outcome = asyncio.run(playing)
+        with progress_bar(console, "faults", has_remaining=True, transient=True) as bar:
+            tell = reporter(bar, scenario.name)
+
+            def show(outcome: Outcome, tell: ProgressReport = tell, count: int = count) -> None:
+                tell(outcome.num_faults, count)
+
+            playing = play(
+                *(scenario, "redis"),
+                num_faults=count,
+                num_sessions=sessions,
+                seed=seed,
+                is_quick=quick,
+                stage_of=stage,
+                progress=show,
+            )
+            outcome = asyncio.run(playing)
         outcomes.append(outcome)
         console.print(f"{scenario.what}: {outcome.num_faults} times in {outcome.seconds:.0f} s", highlight=False)
     console.print(report.table(outcomes))

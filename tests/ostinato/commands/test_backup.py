@@ -22,7 +22,7 @@ def test_a_folder_of_sessions_is_copied(run_command: RunCommand, tmp_path: Path)
         "sessions", "backup", tmp_path / "copy", "--state", f"lmdb://{tmp_path}/my%20state?sync=always"
     )
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("0 records and 1 files of the journal, ")
+    assert result.output.startswith("0 records and 1 file of the journal, ")
     assert (tmp_path / "copy" / "journal.00000001").is_file()
 
 

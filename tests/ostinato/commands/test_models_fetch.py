@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from ostinato.commands import models_fetch
-from ostinato.commands.models_fetch import ByteBar
 from tests.ostinato.conftest import RunCommand
 from tests.service.fetching.conftest import tree_of, write_version
 
@@ -52,17 +48,3 @@ def test_a_checksum_is_of_one_source(tmp_path: Path, run_command: RunCommand) ->
         "error: --checksum is of one source; put #sha256:... behind each of several\n",
     )
     assert run_command("models", "fetch", version, *options).exit_code == 0
-
-
-def test_a_bar_is_shown_when_it_has_taken_a_while_and_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def shown(patience: float, *, is_terminal: bool) -> str:
-        monkeypatch.setattr(models_fetch, "PATIENCE_SECONDS", patience)
-        file = io.StringIO()
-        with ByteBar(Console(file=file, force_terminal=is_terminal, width=100)) as bar:
-            bar("https://models.example.com/a", 1000)
-            bar("https://models.example.com/a", 2000)
-        return file.getvalue()
-
-    assert "3.0 kB" in shown(0.0, is_terminal=True)
-    assert shown(0.0, is_terminal=False) == ""
-    assert shown(1000.0, is_terminal=True) == ""

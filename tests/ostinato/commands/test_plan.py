@@ -34,7 +34,7 @@ def test_it_measures_a_server_of_its_own(
     models: Path, store: str, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{Path(redis_executable()).parent}{os.pathsep}{os.environ['PATH']}")
-    asked = ("--sessions", "5k", "--rate", "1/min", "-m", "gusts", "--repository", models, "--store", store)
+    asked = ("--sessions", "5k", "--rate", "1/h", "-m", "gusts", "--repository", models, "--store", store)
     result = run_command("plan", *asked, "--seconds", 0.5, "--json")
     assert result.exit_code == 0, result.output
     plan = json.loads(result.stdout)

@@ -59,7 +59,7 @@ export function proof(manifest) {
   const told = [[parity.batch_sizes.length, "batch size"], [parity.lengths.length, "length"], [parity.num_chunkings, "cut"]];
   const sizes = told.filter(([count]) => count).map(([count, what]) => `${count} ${what}${count > 1 ? "s" : ""}`).join(", ");
   const near = parity.max_difference ? `within ${Number(parity.max_difference.toPrecision(2))} of its network` : "equal to its network";
-  return `${near} over ${sizes}; live = offline to the bit (${promise ? { any: "in any company", fixed: "at one shape", alone: "run alone" }[promise.holds] : "found at load"})`;
+  return `${near} over ${sizes}; live = offline to the bit (${promise ? { any: "in any batch", fixed: "at one shape", alone: "run alone" }[promise.holds] : "found at load"})`;
 }
 
 const mulberry = (seed) => () => {

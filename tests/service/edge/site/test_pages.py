@@ -50,6 +50,35 @@ def test_where_it_is_not_built_the_way_out_is_told(tmp_path: Path) -> None:
         answers["/docs/"]()
 
 
+@pytest.mark.parametrize("fault", ["empty", "cut", "byte", "no index", "unknown kind"])
+def test_a_damaged_archive_costs_the_pages_and_not_the_server(
+    fault: str, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = archive.read_bytes()
+    place = whole.index(b"index.html") + len("index.html") + 2
+    damaged = {
+        "empty": b"",
+        "cut": whole[:-30],
+        "byte": whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :],
+    }
+    if fault in damaged:
+        archive.write_bytes(damaged[fault])
+    else:
+        with zipfile.ZipFile(archive, "w") as made:
+            made.writestr("a.md" if fault == "no index" else "a.exe", "")
+    with pytest.raises(UnknownRoute, match="make docs"):
+        Site(archive).answers["/docs/"]()
+    assert "site.zip is damaged" in caplog.text
+
+
+def test_pictures_leave_as_they_are(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "site.zip", "w") as made:
+        for name in ("index.html", "a.png"):
+            made.writestr(name, b"x" * 5000)
+    answers = Site(tmp_path / "site.zip").answers
+    assert [answers[f"/docs/{name}"]().is_plain for name in ("index.html", "a.png")] == [False, True]
+
+
 def test_what_the_client_has_is_not_sent_again(archive: Path) -> None:
     routes = SystemRoutes(Metrics(), lambda: (True, {}), public=Site(archive).answers)
     first = routes.answer("GET", "/docs/a.md")
