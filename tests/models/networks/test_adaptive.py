@@ -104,7 +104,8 @@ def test_a_network_keeps_its_states_and_medians_and_all_quantiles_are_widened() 
     nn.init.normal_(learned.head.weight)
     network = AdaptiveForecaster(learned, RATE)
     assert network.state_names == ("last_seen", "h", "pending", "factor")
-    assert first_of(network) is learned
+    innermost: object = first_of(network)
+    assert innermost is learned
     x = torch.randn(2, 11, 2)
     own, *_ = learned(x, *learned.initial_state(2))
     y, *_ = network(x, *network.initial_state(2))
