@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ostinato.models.data.lines import EDGE_CODE
 from ostinato.models.data.symbols import Symbols
@@ -13,12 +13,14 @@ from ostinato.models.data.text_draft import draft_of_text
 from ostinato.models.draft import Draft
 from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
+from ostinato.models.networks.ngram_table import MixedLanguageModel, NGramRecipe, NGramTable
 from ostinato.models.recipe import RunRecipe
 from ostinato.models.run_files import Trained, read_run
 from ostinato.models.scores.text import score, sections_of
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.members import train_members
+from ostinato.models.training.ngram_table import with_ngram
 from ostinato.models.training.text import TextTraining, fit
 
 # The least that a service may be asked to read, and to write, of lines, however short all of them are.
@@ -26,12 +28,16 @@ _LEAST_PROMPT, _LEAST_OUTPUT = 64, 128
 
 
 class TextRecipe(RunRecipe):
-    """A model that continues a text."""
+    """A model that continues a text.
+
+    ``ngram``: an n-gram model next to the network, see below; None = there is none.
+    """
 
     kind: Literal["text"]
     data: TextData
     network: LanguageModelRecipe = LanguageModelRecipe()
     training: TextTraining = TextTraining()
+    ngram: NGramRecipe | None = None
 
 
 RECIPE = TextRecipe
@@ -59,6 +65,11 @@ def train(recipe: TextRecipe, job: Job) -> Trained:
         return network, fit(network, text, training, own)
 
     network, fitted = train_members(recipe.training, job, train_one)
+    sizes = {}
+    if recipe.ngram is not None:
+        both, fitted = with_ngram(network, fitted, recipe.ngram, text, job)
+        sizes = {"ngram": both.ngram.sizes}
+        network = cast(LanguageModel, both)
     scores = score(network, text)
     return Trained(
         network,
@@ -71,6 +82,7 @@ def train(recipe: TextRecipe, job: Job) -> Trained:
             "start": EDGE_CODE,
             "stop": EDGE_CODE,
             "limits": _limits(text),
+            **sizes,
         },
     )
 
@@ -88,7 +100,10 @@ def _build(content: dict[str, Any]) -> TextRun:
     recipe = TextRecipe.model_validate(content["recipe"])
     symbols = Symbols.of_content(content["vocabularies"]["target"])
     members = [LanguageModel(len(symbols), recipe.network) for _ in range(recipe.training.members)]
-    return TextRun(joined(members), symbols, content)
+    network = joined(members)
+    if recipe.ngram is not None:
+        network = cast(LanguageModel, MixedLanguageModel(network, NGramTable(len(symbols), **content["ngram"])))
+    return TextRun(network, symbols, content)
 
 
 def begin(file: Path) -> Draft:

@@ -43,6 +43,9 @@ class LinearChain(nn.Module):
         for table in self.tables:
             nn.init.zeros_(table.weight)  # type: ignore[arg-type]
         self.linear = nn.Linear(len(self.amounts), num_tags) if self.amounts else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         self.bias = nn.Parameter(torch.zeros(num_tags))
         self.transitions = nn.Parameter(torch.zeros(num_tags, num_tags))
 
@@ -51,8 +54,10 @@ class LinearChain(nn.Module):
         optimizer = torch.optim.AdamW(self.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
         order = sorted(range(len(training)), key=lambda row: len(training[row].x))
         batches = [order[start : start + _BATCH_SIZE] for start in range(0, len(order), _BATCH_SIZE)]
+        # Its own random numbers: the same chain, whatever network it is compared with.
+        drawn = torch.Generator().manual_seed(0)
         for _ in range(_EPOCHS):
-            for place in torch.randperm(len(batches)).tolist():
+            for place in torch.randperm(len(batches), generator=drawn).tolist():
                 optimizer.zero_grad()
                 self._surprise([training[row] for row in batches[place]]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -10,9 +10,11 @@ import torch
 
 from ostinato.models.data.text import Text
 from ostinato.models.networks.language_model import LanguageModel
+from ostinato.models.networks.ngram_table import MixedLanguageModel
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.rivals.texts import Perplexities, best_ngram, ngram_texts
+from ostinato.models.rivals.texts import Perplexities, best_ngram
 from ostinato.models.training.fitting import Fitted
+from ostinato.models.training.ngram import ngram_texts
 from ostinato.models.training.text import continue_text, perplexity
 
 _WRITTEN_STEPS = 120
@@ -58,15 +60,16 @@ def score(network: LanguageModel, text: Text) -> TextScores:
 
 def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: Fitted) -> list[ReportPart]:
     """What is shown: perplexities, and what the network writes."""
-    return [_table(text, scores, fitted), _written(network, text)]
+    name = "network and n-grams together" if isinstance(network, MixedLanguageModel) else "network"
+    return [_table(name, text, scores, fitted), _written(network, text)]
 
 
-def _table(text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
+def _table(name: str, text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
     is_whole = scores.num_ngram_symbols == sum(map(len, text.parts["training"]))
     unit = text.symbols.unit.replace("_", " ")
     of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {unit}"
     rows = (
-        ("network", scores.network),
+        (name, scores.network),
         (f"{scores.ngram_order}-gram, modified Kneser-Ney{of_part}", scores.ngram),
         ("all symbols equally likely", Perplexities(scores.uniform, scores.uniform)),
     )

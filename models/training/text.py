@@ -92,10 +92,10 @@ def _fit_running(network: LanguageModel, text: Text, recipe: TextTraining, valid
         states = network.initial_state(num_streams)
         for given, then in windows:
             known = without(then, text.symbols.unknown)
-            surprise, after = _surprise(network, _forgetful(given, text, recipe), known, states)
+            total, after = _surprise(network, _forgetful(given, text, recipe), known, states)
             # What is carried on carries no gradient into the next window.
             states = tuple(state.detach() for state in after)
-            yield surprise / max(1, int((known != IGNORED).sum()))
+            yield total / max(1, int((known != IGNORED).sum()))
 
     return fit_epochs(network, recipe, begin_epoch, validate, job, "validation perplexity")
 
@@ -114,21 +114,29 @@ def stream_windows(codes: Tensor, num_streams: int, window: int) -> Iterator[tup
 
 
 @torch.no_grad()
-def perplexity(network: LanguageModel, texts: Sequence[Sequence[int]], text: Text) -> float:
+def perplexity(network: nn.Module, texts: Sequence[Sequence[int]], text: Text) -> float:
     """``exp`` of the mean of ``-log p`` over all symbols of some texts, the end of each text among them.
 
     Symbols that are unknown count for nothing.
     """
-    network.eval()
     total, count = 0.0, 0
+    for scores, wanted in scored_windows(network, texts, text):
+        total, count = total + surprise(scores, wanted).item(), count + int((wanted != IGNORED).sum())
+    return math.exp(min(total / max(1, count), 700.0))
+
+
+@torch.no_grad()
+def scored_windows(network: nn.Module, texts: Sequence[Sequence[int]], text: Text) -> Iterator[tuple[Tensor, Tensor]]:
+    """The scores ``[B, T, V]`` of all symbols of some texts, with what came, ``[B, T]``: ``IGNORED`` where unknown."""
+    network.eval()
+    device = next((one.device for one in network.parameters()), torch.device("cpu"))
     for windows in _running_windows(texts[0]) if text.is_running else _line_windows(texts):
         states: tuple[Tensor, ...] | None = None
         for given, then in windows:
-            wanted = without(then, text.symbols.unknown)
-            states = network.initial_state(len(given)) if states is None else states
-            surprise, states = _surprise(network, given, wanted, states)
-            total, count = total + surprise.item(), count + int((wanted != IGNORED).sum())
-    return math.exp(min(total / max(1, count), 700.0))
+            begun = network.initial_state(len(given)) if states is None else states  # type: ignore[operator]
+            scores, *after = network(given.to(device), *begun)
+            states = tuple(after)
+            yield scores, without(then, text.symbols.unknown).to(device)
 
 
 def _line_windows(texts: Sequence[Sequence[int]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
@@ -150,13 +158,17 @@ def _running_windows(codes: Sequence[int]) -> Iterator[Iterator[tuple[Tensor, Te
 def _surprise(
     network: LanguageModel, given: Tensor, wanted: Tensor, states: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The sum of ``-log p``, in nats, and the states after it."""
+    """That of what came, and the states after it."""
     device = next(network.parameters()).device
     scores, *after = network(given.to(device), *states)
-    total = nn.functional.cross_entropy(
-        scores.float().flatten(0, 1), wanted.to(device).flatten(), ignore_index=IGNORED, reduction="sum"
+    return surprise(scores, wanted.to(device)), tuple(after)
+
+
+def surprise(scores: Tensor, wanted: Tensor) -> Tensor:
+    """The sum of ``-log p``, in nats, of what came: ``[B, T]`` of ``[B, T, V]``."""
+    return nn.functional.cross_entropy(
+        scores.float().flatten(0, -2), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
     )
-    return total, tuple(after)
 
 
 def _forgetful(given: Tensor, text: Text, recipe: TextTraining) -> Tensor:

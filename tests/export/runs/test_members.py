@@ -1,4 +1,4 @@
-"""Ensembles of each kind, one with trees among them: trained, exported, and run as live sessions are."""
+"""Ensembles of each kind, two with trees and n-grams among them: trained, exported, and run as live sessions are."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ file = "words.txt"
 embedding_size = 4
 hidden_size = 8
 {TRAINING}""",
+    "text and n-grams": f"""
+kind = "text"
+name = "own"
+[data]
+file = "words.txt"
+lines = true
+[network]
+embedding_size = 4
+hidden_size = 8
+{TRAINING}[ngram]
+order = 3
+max_contexts = 9""",
     "pairs": f"""
 kind = "pairs"
 name = "own"

@@ -10,9 +10,9 @@ from ostinato.models.data.text import load_text
 from ostinato.models.errors import Diverged, RecipeError
 from ostinato.models.kinds.text import TextRecipe, load_run
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
-from ostinato.models.rivals.ngram import NGram
-from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER, as_characters
+from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER
 from ostinato.models.scores.text import score
+from ostinato.models.training.ngram import NGram, as_characters
 from ostinato.models.training.text import perplexity
 from tests.training import train_run
 
@@ -92,6 +92,18 @@ def test_the_same_seed_gives_the_same_weights(recipe: Path, tmp_path: Path) -> N
     other, _ = train_run(recipe, tmp_path / "other", 1, silent)
     weights = [(directory / "model.safetensors").read_bytes() for directory in (first, again, other)]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_an_ngram_model_is_a_part_of_the_network_that_is_scored_and_loaded(recipe: Path, tmp_path: Path) -> None:
+    alone, _ = train_run(recipe, tmp_path / "alone", None, silent)
+    recipe.write_text(RECIPE + "[ngram]\norder = 4\nmax_contexts = 15\n")
+    both, (table,) = train_run(recipe, tmp_path / "both", None, silent)
+    assert table.rows[0][0] == "network and n-grams together"
+    told, before = (json.loads((directory / "run.json").read_text()) for directory in (both, alone))
+    assert told["ngram"]["num_contexts"] == 15
+    assert told["validation"] == told["metrics"]["network"]["validation"] <= before["validation"]
+    run, text = load_run(both), load_text(TextRecipe.read(recipe).data)
+    assert perplexity(run.network, text.parts["test"], text) == pytest.approx(told["metrics"]["network"]["test"])
 
 
 def test_a_loss_that_is_no_number_is_reported_with_what_to_change(recipe: Path, tmp_path: Path) -> None:

@@ -80,3 +80,14 @@ def test_what_depends_on_the_tag_before_is_learned() -> None:
     right = (np.concatenate([chain.answer(one) for one in test]) == truth).mean()
     by_word = (most_frequent_tags(training, test, FEATURES) == truth).mean()
     assert right > 0.97 > 0.9 > by_word
+
+
+def test_the_same_chain_is_learned_whatever_was_drawn_before() -> None:
+    training = [drawn(seed, 5) for seed in range(40)]
+    learned = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        chain = LinearChain(FEATURES, 3)
+        chain.learn(training)
+        learned.append(torch.cat([weight.detach().flatten() for weight in chain.parameters()]))
+    assert torch.equal(*learned)

@@ -1,4 +1,4 @@
-"""An n-gram model, what a language model must beat: interpolated modified Kneser-Ney smoothing.
+"""An n-gram model, what a language model must beat or holds: interpolated modified Kneser-Ney smoothing.
 
 With ``h`` the up to ``n - 1`` symbols before, ``h'`` those without the first of them, and the discounts ``D(1)``,
 ``D(2)`` and ``D(3)`` an order, the last for all that is counted three times or more::
@@ -15,15 +15,37 @@ for Language Modeling".
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
+
+from ostinato.models.data.text import Text
 
 # For each context, how often each symbol follows it.
 Counts: TypeAlias = dict[str, Counter[str]]
 # Of what is counted once, twice, and three times or more.
 Discounts: TypeAlias = tuple[float, float, float]
+# N-grams learn from so much of a longer text: from the end of a running one, which is nearest to what is held out, and
+# from the first lines. Each of their symbols takes kilobytes of memory, and more of them where lines differ.
+_MAX_RUNNING_SYMBOLS = 400_000
+_MAX_LINE_SYMBOLS = 1_000_000
+
+
+@dataclass(frozen=True)
+class NGramContext:
+    """What is known of the symbols after a context.
+
+    ``followers``: the probability of each symbol that came after it. ``rest``: that of any other is so much of what it
+    is after the context without its first symbol; none has a context before the empty one.
+    ``occurrences``: how often it stands before a symbol.
+    """
+
+    followers: dict[str, float]
+    rest: float
+    occurrences: int
 
 
 class NGram:
@@ -57,6 +79,22 @@ class NGram:
         """Of ``symbol`` (``EDGE``: the end of the text) after ``context``, all that came before it in the text."""
         return self._probability(symbol, self.EDGE + context)
 
+    def contexts(self) -> dict[str, NGramContext]:
+        """All contexts that occur, the empty one first, then by their lengths; all symbols follow the empty one."""
+        occurrences = self._occurrences()
+        shares = {chr(code): 1.0 / self._num_symbols for code in range(self._num_symbols)}
+        found: dict[str, NGramContext] = {}
+        for length, (contexts, discounts) in enumerate(zip(self._counts, self._discounts, strict=True)):
+            for context, counts in sorted(contexts.items()):
+                shorter = found[context[1:]].followers if length else shares
+                total, taken = counts.total(), _taken(counts, discounts)
+                probabilities = {
+                    symbol: (_own(counts[symbol], discounts) + taken * shorter[symbol]) / total
+                    for symbol in (counts if length else shares)
+                }
+                found[context] = NGramContext(probabilities, taken / total, occurrences[context])
+        return found
+
     def perplexity(self, words: Iterable[str], unknown: str = "") -> float:
         """``exp`` of the mean of ``-log p`` over all symbols of the texts, the end of each text among them.
 
@@ -79,11 +117,46 @@ class NGram:
             followers = counts.get(before[len(before) - length :]) if length <= len(before) else None
             if followers is None:
                 break
-            count = followers[symbol]
-            own = max(count - discounts[min(count, 3) - 1], 0.0) if count else 0.0
-            taken = sum(discounts[min(each, 3) - 1] for each in followers.values())
-            probability = (own + taken * probability) / followers.total()
+            probability = (
+                _own(followers[symbol], discounts) + _taken(followers, discounts) * probability
+            ) / followers.total()
         return probability
+
+    def _occurrences(self) -> Counter[str]:
+        """How often each context stands before a symbol: after which symbols, or at the beginning of a text."""
+        found: Counter[str] = Counter()
+        longest = len(self._counts) - 1
+        for length in range(longest, -1, -1):
+            for context, followers in self._counts[length].items():
+                if length == longest or context.startswith(self.EDGE):
+                    found[context] += followers.total()
+                if context:
+                    found[context[1:]] += found[context]
+        return found
+
+
+def ngram_texts(text: Text) -> list[str]:
+    """What n-gram models learn from."""
+    texts = list(map(as_characters, text.parts["training"]))
+    if text.is_running:
+        return [characters[-_MAX_RUNNING_SYMBOLS:] for characters in texts]
+    ends = itertools.accumulate(map(len, texts))
+    return [characters for characters, end in zip(texts, ends, strict=True) if end <= _MAX_LINE_SYMBOLS] or texts[:1]
+
+
+def as_characters(codes: Sequence[int]) -> str:
+    """A character for each code, as n-gram models take symbols; that of the edge is theirs."""
+    return "".join(map(chr, codes))
+
+
+def _own(count: int, discounts: Discounts) -> float:
+    """What a symbol keeps of its count."""
+    return max(count - discounts[min(count, 3) - 1], 0.0) if count else 0.0
+
+
+def _taken(followers: Counter[str], discounts: Discounts) -> float:
+    """What the discounts take from all that follow a context."""
+    return sum(discounts[min(each, 3) - 1] for each in followers.values())
 
 
 def _grouped(counts: Counter[tuple[str, str]]) -> Counts:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from ostinato.models.rivals.ngram import NGram
+from ostinato.models.training.ngram import NGram
 
 
 def test_a_unigram_model_is_the_discounted_counts_and_an_equal_share_of_the_rest() -> None:
