@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +22,7 @@ from ostinato.models.data.series import (
 )
 from ostinato.models.draft import Draft
 from ostinato.models.errors import DataError, RecipeError
+from ostinato.models.networks.adaptive import AdaptiveForecaster
 from ostinato.models.networks.boosted import BoostedForecaster, TreeForecaster
 from ostinato.models.networks.ensemble import joined
 from ostinato.models.networks.features import Features
@@ -35,7 +36,7 @@ from ostinato.models.scores.forecast_report import forecast_sections
 from ostinato.models.training.boosting import check_library, check_rows, with_trees
 from ostinato.models.training.fitting import Fitted, reproducible
 from ostinato.models.training.folds import rolling_origins
-from ostinato.models.training.forecasting import answers_of, fit, origins_of
+from ostinato.models.training.forecasting import answers_of, fit, judge_of, origins_of, validation_loss
 from ostinato.models.training.job import Job
 from ostinato.models.training.members import train_members
 from ostinato.models.training.multi_horizon import fit as fit_multi_horizon
@@ -86,6 +87,8 @@ def train(recipe: Recipe, job: Job) -> Trained:
     network, fitted = _trained(recipe, dataset, job)
     of_the_kind = {"features": asdict(Features.of(dataset)), "categories": dataset.categories}
     whole: object = network
+    if isinstance(whole, AdaptiveForecaster):
+        whole = whole.members[0]
     if isinstance(whole, BoostedForecaster):
         of_the_kind["trees"] = whole.sizes
     judged = scores.judge(
@@ -193,9 +196,13 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
     network = joined(members)
     if recipe.trees is not None:
         told = content["trees"]
+        if isinstance(told["num_trees"], int):
+            raise ValueError("it was trained by an earlier release; train it again")
         sizes = recipe.trees.lags, told["num_trees"], told["depth"]
         trees = TreeForecaster(features, Forecasts.of(recipe), *sizes, recipe.data.cycles)
         network = cast(AnyForecaster, BoostedForecaster(network, trees))
+    if recipe.network.adaptive_rate:
+        network = cast(AnyForecaster, AdaptiveForecaster(network, recipe.network.adaptive_rate))
     return ForecasterRun(network, features, recipe, content)
 
 
@@ -206,22 +213,30 @@ def _network(features: Features, recipe: Recipe) -> AnyForecaster:
 
 
 def _trained(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
-    """All that a recipe's answers are made of: a network, or members; and trees."""
+    """All that a recipe's answers are made of: a network, or members; trees; and widths that adapt."""
 
     def train_one(training: ForecasterTraining, own: Job) -> tuple[AnyForecaster, Fitted]:
         return _fit(recipe.model_copy(update={"training": training}), dataset, own)
 
     network, fitted = train_members(recipe.training, job, train_one)
-    if recipe.trees is None:
-        return network, fitted
-    both, fitted = with_trees(network, fitted, recipe, dataset, job)
-    return cast(AnyForecaster, both), fitted
+    if recipe.trees is not None:
+        both, fitted = with_trees(network, fitted, recipe, dataset, job)
+        network = cast(AnyForecaster, both)
+    return _adapting(network, fitted, recipe, dataset) if recipe.network.adaptive_rate else (network, fitted)
 
 
 def _fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:
     if recipe.network.forecast == "attention":
         return fit_multi_horizon(recipe, dataset, job)
     return fit(recipe, dataset, job)
+
+
+def _adapting(network: AnyForecaster, fitted: Fitted, recipe: Recipe, dataset: Dataset) -> tuple[AnyForecaster, Fitted]:
+    """A trained forecaster whose widths adapt, and its validation error then."""
+    adapting = AdaptiveForecaster(network, recipe.network.adaptive_rate)
+    judge, _ = judge_of(recipe, dataset)
+    loss = validation_loss(adapting, dataset, judge)
+    return cast(AnyForecaster, adapting), replace(fitted, validation=loss)
 
 
 def _origins(recipe: Recipe, dataset: Dataset) -> list[tuple[Series, range]]:

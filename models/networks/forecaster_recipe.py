@@ -26,6 +26,8 @@ class ForecasterNetwork(LayersRecipe):
     ``memory_size``: of a forecast by attention, how many numbers are remembered of each step.
     ``quantiles``: of the loss ``pinball``, the quantiles that are forecast: rising, as many below the median as above
     it.
+    ``adaptive_rate``: of the quantiles of a direct forecast, how fast their distances from the median adapt to a
+    session's own misses; 0 keeps them as they were learned.
     """
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
@@ -33,6 +35,7 @@ class ForecasterNetwork(LayersRecipe):
     memory_steps: Count = 168
     memory_size: Count = 32
     quantiles: Annotated[tuple[Quantile, ...], Field(min_length=1)] = (0.1, 0.5, 0.9)
+    adaptive_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _check_forecast(self) -> ForecasterNetwork:
@@ -123,6 +126,8 @@ class Recipe(RunRecipe):
             )
         if self.trees is not None:
             self._check_trees()
+        if self.network.adaptive_rate:
+            self._check_adaptive()
         if self.network.forecast != "attention":
             if self.one_step is not None:
                 raise ValueError("one_step: is of network.forecast = 'attention'")
@@ -143,6 +148,17 @@ class Recipe(RunRecipe):
             raise ValueError(f"trees: are of training.loss absolute, squared or pinball, not {self.training.loss}")
         if self.data.unseen_targets:
             raise ValueError(f"trees: begin from the last value, and {self.data.unseen_targets[0]!r} is no feature")
+
+    def _check_adaptive(self) -> None:
+        network = self.network
+        if network.forecast != "direct" or self.training.loss != "pinball" or len(network.quantiles) < 3:
+            raise ValueError(
+                "network.adaptive_rate: is of a forecast 'direct' of three quantiles or more (loss 'pinball')"
+            )
+        if self.data.unseen_targets:
+            raise ValueError(
+                f"network.adaptive_rate: misses are seen, and {self.data.unseen_targets[0]!r} is no feature"
+            )
 
     def located(self, folder: Path) -> Self:
         """The recipe with its paths, which start at its own folder, made absolute."""

@@ -81,7 +81,7 @@ def with_trees(
 def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: Dataset, job: Job) -> TreeForecaster:
     plan, first = recipe.trees, recipe.training.seed
     assert plan is not None
-    bare = TreeForecaster(features, forecasts, plan.lags, 1, 1, recipe.data.cycles)
+    bare = TreeForecaster(features, forecasts, plan.lags, (1,), 1, recipe.data.cycles)
     training, validation = (_Part(dataset, part, bare) for part in ("training", "validation"))
     levels = forecasts.quantiles if forecasts.loss == "pinball" else (0.5,)
     groups: list[list[CompleteTree]] = []
@@ -99,7 +99,7 @@ def _learned(features: Features, forecasts: Forecasts, recipe: Recipe, dataset: 
             )
         )
     job.report(len(outputs), len(outputs), "boosted trees")
-    num_trees = max(map(len, groups))
+    num_trees = [len(group) for group in groups]
     trees = TreeForecaster(features, forecasts, plan.lags, num_trees, plan.max_depth, recipe.data.cycles)
     plant(trees.trees, groups)
     return trees

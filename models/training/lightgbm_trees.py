@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,12 @@ def boosted(
 
 
 def plant(network: BoostedTrees, groups: Sequence[Sequence[CompleteTree]]) -> None:
-    """Put trees in their places: a group for each output; what a group has less than others stays 0.
+    """Put trees in their places: a group for each output.
 
     Leaves become multiples of a power of two, the least by which float32 holds any sum of a group's leaves.
     """
-    for output, trees in enumerate(groups):
-        first = output * network.num_trees
+    firsts = accumulate(map(len, groups), initial=0)
+    for first, trees in zip(firsts, groups, strict=False):
         most = sum(float(np.abs(tree.leaf).max()) for tree in trees)
         unit = 2.0 ** (np.ceil(np.log2(most)) - _SUM_BITS) if most else 1.0
         for place, tree in enumerate(trees, start=first):

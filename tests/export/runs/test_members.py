@@ -42,6 +42,11 @@ RECIPES = {
         more='loss = "pinball"\nhorizon_steps = 3',
     ),
     "trees": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12"),
+    "trees and widths that adapt": SERIES.format(
+        network='forecast = "direct"\nadaptive_rate = 0.2',
+        training=TRAINING,
+        more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
+    ),
     "trees, and what is known of a series": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12")
     .replace("wave.csv", "waves.csv")
     .replace("[network]", 'series = "site"\nstatic = ["size"]\n[network]'),

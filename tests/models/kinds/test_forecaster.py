@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from ostinato.models.data.series import load_dataset
 from ostinato.models.errors import DataError, RecipeError, RunError
@@ -150,6 +151,24 @@ def test_an_earlier_releases_run_is_told_to_be_trained_again(directory: Path) ->
     (directory / "run.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match="it was trained by an earlier release; train it again"):
         load_run(directory)
+
+
+@pytest.mark.parametrize(
+    ("network", "training"),
+    [
+        ({"forecast": "fed_back"}, {"loss": "pinball"}),
+        ({"forecast": "direct"}, {"loss": "absolute"}),
+        ({"forecast": "direct", "quantiles": (0.5,)}, {"loss": "pinball"}),
+    ],
+)
+def test_widths_that_cannot_adapt_are_refused(
+    wave_recipe: Recipe, network: dict[str, Any], training: dict[str, Any]
+) -> None:
+    content = wave_recipe.model_dump()
+    content["network"] |= {"adaptive_rate": 0.01} | network
+    content["training"] |= {"horizon_steps": 3} | training
+    with pytest.raises(ValidationError, match=r"network\.adaptive_rate: is of a forecast 'direct' of three quantiles"):
+        Recipe.model_validate(content)
 
 
 def test_a_direct_forecast_that_is_told_of_the_future_is_refused(recipe: Path) -> None:

@@ -20,18 +20,20 @@ FEATURES = Features(("level", "code"), (0, 3), STATISTICS, (Target("level", 0, 5
 
 
 def test_a_tree_is_followed_to_the_side_on_which_each_number_lies() -> None:
-    trees = BoostedTrees(num_outputs=2, num_trees=1, depth=2)
-    # The first output: x_1 <= 5, then x_0 <= 1 or x_0 <= 2. The second has a branch that ends at once: always its leaf.
+    trees = BoostedTrees(num_trees=(1, 2), depth=2)
+    # The first output: x_1 <= 5, then x_0 <= 1 or x_0 <= 2. The second has two
+    # trees, of branches that end at once: always their leaves.
     trees.feature[0] = torch.tensor([1, 0, 0])
     trees.threshold[0] = torch.tensor([5.0, 1.0, 2.0])
     trees.leaf[0] = torch.tensor([10.0, 20.0, 30.0, 40.0])
     trees.leaf[1] = torch.tensor([7.0, -1.0, -1.0, -1.0])
+    trees.leaf[2] = torch.tensor([0.5, -1.0, -1.0, -1.0])
     rows = torch.tensor([[1.0, 5.0], [1.5, 5.0], [2.0, 6.0], [2.5, 6.0]])
-    assert trees(rows).tolist() == [[10.0, 7.0], [20.0, 7.0], [30.0, 7.0], [40.0, 7.0]]
+    assert trees(rows).tolist() == [[10.0, 7.5], [20.0, 7.5], [30.0, 7.5], [40.0, 7.5]]
 
 
 def test_rows_hold_lags_differences_the_step_and_changes_of_what_was_last_seen() -> None:
-    forecaster = TreeForecaster(FEATURES, Forecasts(), num_lags=3, num_trees=1, depth=1)
+    forecaster = TreeForecaster(FEATURES, Forecasts(), num_lags=3, num_trees=(1,), depth=1)
     past = torch.tensor([[[1.0, 0.0], [2.0, 1.0], [4.0, 2.0]]])
     rows, steps = forecaster.rows(torch.tensor([[[math.nan, 1.0], [9.0, math.nan]]]), past)
     assert steps[0, 3:].tolist() == [[4.0, 1.0], [9.0, 1.0]]
@@ -41,7 +43,7 @@ def test_rows_hold_lags_differences_the_step_and_changes_of_what_was_last_seen()
 
 
 def test_codes_of_a_cycle_count_on_where_they_are_missing() -> None:
-    forecaster = TreeForecaster(FEATURES, Forecasts(), num_lags=2, num_trees=1, depth=1, cycles=("code",))
+    forecaster = TreeForecaster(FEATURES, Forecasts(), num_lags=2, num_trees=(1,), depth=1, cycles=("code",))
     told = torch.tensor([[[7.0, 1.0], [8.0, 2.0], [9.0, 0.0], [9.5, 1.0]]])
     hidden = told.clone()
     hidden[0, 1:, 1] = math.nan
@@ -56,7 +58,9 @@ def test_codes_of_a_cycle_count_on_where_they_are_missing() -> None:
 def network_with_trees(forecasts: Forecasts, weight: float) -> BoostedForecaster:
     torch.manual_seed(0)
     members = [build_forecaster(FEATURES, LayersRecipe(cell="gru", hidden_size=4), forecasts) for _ in range(2)]
-    trees = TreeForecaster(FEATURES, forecasts, num_lags=3, num_trees=5, depth=3)
+    # Of each number some other number of trees.
+    num_trees = [2 + place % 3 for place in range(forecasts.num_steps * len(forecasts.parts))]
+    trees = TreeForecaster(FEATURES, forecasts, num_lags=3, num_trees=num_trees, depth=3)
     num_columns = trees.rows(torch.zeros(1, 1, 2), *trees.initial_state(1))[0].shape[-1]
     trees.trees.feature.random_(num_columns)
     trees.trees.threshold.normal_()
@@ -83,7 +87,7 @@ def test_the_answer_is_the_weighted_mean_and_the_state_that_of_both() -> None:
 @pytest.mark.parametrize("cell", get_args(CellName))
 def test_no_cell_has_a_state_of_the_name_of_the_trees(cell: CellName) -> None:
     network = build_forecaster(FEATURES, LayersRecipe(cell=cell, hidden_size=8))
-    names = BoostedForecaster(network, TreeForecaster(FEATURES, Forecasts(), 1, 1, 1)).state_names
+    names = BoostedForecaster(network, TreeForecaster(FEATURES, Forecasts(), 1, (1,), 1)).state_names
     assert len(set(names)) == len(names)
 
 
