@@ -20,7 +20,7 @@ from ostinato.models.scores.text import score, sections_of
 from ostinato.models.training.fitting import Fitted
 from ostinato.models.training.job import Job
 from ostinato.models.training.members import train_members
-from ostinato.models.training.ngram_table import with_ngram
+from ostinato.models.training.ngram_table import learned_table, with_ngram
 from ostinato.models.training.text import TextTraining, fit
 
 # The least that a service may be asked to read, and to write, of lines, however short all of them are.
@@ -64,10 +64,15 @@ def train(recipe: TextRecipe, job: Job) -> Trained:
         network = LanguageModel(len(text.symbols), recipe.network)
         return network, fit(network, text, training, own)
 
+    table = None
+    if recipe.ngram is not None:
+        job.tell("n-grams are counted")
+        # What it refuses is refused before the network has trained for hours.
+        table = learned_table(text, recipe.ngram)
     network, fitted = train_members(recipe.training, job, train_one)
     sizes = {}
-    if recipe.ngram is not None:
-        both, fitted = with_ngram(network, fitted, recipe.ngram, text, job)
+    if table is not None:
+        both, fitted = with_ngram(network, fitted, table, text)
         sizes = {"ngram": both.ngram.sizes}
         network = cast(LanguageModel, both)
     scores = score(network, text)

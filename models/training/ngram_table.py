@@ -26,7 +26,6 @@ from ostinato.models.networks.ngram_table import (
     NGramTable,
 )
 from ostinato.models.training.fitting import Fitted
-from ostinato.models.training.job import Job
 from ostinato.models.training.ngram import NGram, NGramContext, ngram_texts
 from ostinato.models.training.text import perplexity, scored_windows, surprise
 
@@ -37,18 +36,10 @@ _MOST_ENTRIES = 4_000_000
 _MANY_TRIES = 50
 
 
-def with_ngram(
-    network: nn.Module, fitted: Fitted, recipe: NGramRecipe, text: Text, job: Job
-) -> tuple[MixedLanguageModel, Fitted]:
-    """A trained language model, or an ensemble, together with an n-gram model, and the perplexity of both together.
-
-    Raises:
-        DataError: the tables would be too large.
-    """
-    job.report(0, 1, "n-gram model")
-    both = MixedLanguageModel(network, learned_table(text, recipe)).eval()
+def with_ngram(network: nn.Module, fitted: Fitted, table: NGramTable, text: Text) -> tuple[MixedLanguageModel, Fitted]:
+    """A trained language model, or an ensemble, together with an n-gram model, and the perplexity of both together."""
+    both = MixedLanguageModel(network, table).eval()
     _weigh(both, text)
-    job.report(1, 1, "n-gram model")
     return both, replace(fitted, validation=perplexity(both, text.parts["validation"], text))
 
 

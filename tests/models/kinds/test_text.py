@@ -7,11 +7,12 @@ import pytest
 
 from ostinato.models.data.lines import EDGE
 from ostinato.models.data.text import load_text
-from ostinato.models.errors import Diverged, RecipeError
+from ostinato.models.errors import DataError, Diverged, RecipeError
 from ostinato.models.kinds.text import TextRecipe, load_run
 from ostinato.models.networks.language_model import LanguageModel, LanguageModelRecipe
 from ostinato.models.rivals.texts import FIRST_ORDER, LAST_ORDER
 from ostinato.models.scores.text import score
+from ostinato.models.training import ngram_table
 from ostinato.models.training.ngram import NGram, as_characters
 from ostinato.models.training.text import perplexity
 from tests.training import train_run
@@ -104,6 +105,16 @@ def test_an_ngram_model_is_a_part_of_the_network_that_is_scored_and_loaded(recip
     assert told["validation"] == told["metrics"]["network"]["validation"] <= before["validation"]
     run, text = load_run(both), load_text(TextRecipe.read(recipe).data)
     assert perplexity(run.network, text.parts["test"], text) == pytest.approx(told["metrics"]["network"]["test"])
+
+
+def test_tables_of_ngrams_that_are_too_large_are_refused_before_the_network_trains(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ngram_table, "_MOST_ENTRIES", 5)
+    recipe.write_text(RECIPE + "[ngram]\norder = 4\n")
+    with pytest.raises(DataError, match=r"lower ngram\.max_contexts"):
+        train_run(recipe, tmp_path / "run", None, silent)
+    assert not list(tmp_path.glob("run/checkpoint*")), "not an epoch was trained"
 
 
 def test_a_loss_that_is_no_number_is_reported_with_what_to_change(recipe: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from ostinato.models.networks.language_model import LanguageModel, LanguageModel
 from ostinato.models.networks.ngram_table import UNITS_PER_NAT, NGramRecipe
 from ostinato.models.training import ngram_table
 from ostinato.models.training.fitting import Fitted
-from ostinato.models.training.job import Job
 from ostinato.models.training.ngram import NGram, NGramContext, as_characters, ngram_texts
 from ostinato.models.training.ngram_table import kept_contexts, learned_table, packed, with_ngram
 from ostinato.models.training.text import perplexity
@@ -33,10 +32,6 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Text:
     drawn = random.Random(0)
     lines = ["".join(drawn.choices(["abc", "a", "b", "d"], k=drawn.randint(1, 6))) for _ in range(400)]
     return text_of(tmp_path_factory.mktemp("words"), "\n".join(lines), lines=True)
-
-
-def silent() -> Job:
-    return Job(lambda _done, _total, _text: None)
 
 
 def test_contexts_have_the_probabilities_of_the_model_and_how_often_they_occur(words: Text) -> None:
@@ -110,7 +105,7 @@ def test_the_validation_part_chooses_the_weight(words: Text) -> None:
     torch.manual_seed(0)
     network = LanguageModel(len(words.symbols), LanguageModelRecipe(hidden_size=4))
     alone = perplexity(network, words.parts["validation"], words)
-    both, fitted = with_ngram(network, Fitted(1, 1, alone, 0.0), NGramRecipe(order=4), words, silent())
+    both, fitted = with_ngram(network, Fitted(1, 1, alone, 0.0), learned_table(words, NGramRecipe(order=4)), words)
     assert fitted.validation == perplexity(both, words.parts["validation"], words) < alone
     chosen = float(both.weight)
     for other in (chosen - 0.05, chosen + 0.05):
