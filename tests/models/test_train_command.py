@@ -75,7 +75,7 @@ def test_gaps_in_time_are_told_before_the_training(app: typer.Typer, wave_recipe
     told = result.output.index(
         "7 of 400 steps of 1 hour have no row, in 1 gap, the first after line 100, 2024-01-05 03:00"
     )
-    assert told < result.output.index("2/2 epochs")
+    assert told < result.output.index("2 epochs in ")
     data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
     assert (data["step"], data["num_filled_steps"]) == ("1 hour", 7)
 
