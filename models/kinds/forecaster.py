@@ -209,7 +209,7 @@ def _build(content: dict[str, Any]) -> ForecasterRun:
 def _network(features: Features, recipe: Recipe) -> AnyForecaster:
     if recipe.network.forecast == "attention":
         return build_multi_horizon(features, recipe.network, recipe.data.cycles, recipe.data.least)
-    return build_forecaster(features, recipe.network, Forecasts.of(recipe), recipe.data.cycles)
+    return build_forecaster(features, recipe.network, Forecasts.of(recipe), recipe.data.cycles, recipe.network.head)
 
 
 def _trained(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[AnyForecaster, Fitted]:

@@ -12,6 +12,7 @@ from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
 
 Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+Head: TypeAlias = Literal["linear", "recurrent"]
 Loss: TypeAlias = Literal["absolute", "squared", "pinball", "gaussian", "counts"]
 
 
@@ -22,6 +23,9 @@ class ForecasterNetwork(LayersRecipe):
     ``forecast``: how the model looks ahead. ``fed_back`` forecasts the next step, which is fed back to look further.
     ``direct`` forecasts each step up to ``training.horizon_steps`` at once. ``attention`` is a decoder (LSTM or GRU)
     that attends to what was remembered of the last ``memory_steps``, and forecasts as far as it is asked.
+    ``head``: of a direct forecast, what answers the steps ahead. ``linear`` has weights of its own for each step.
+    ``recurrent`` is a GRU over the steps ahead with one head for all; it is told how far ahead it is, and the codes of
+    ``data.cycles`` there. It learns far steps better, and costs more.
     ``memory_steps``: of a forecast by attention, how many steps are remembered.
     ``memory_size``: of a forecast by attention, how many numbers are remembered of each step.
     ``quantiles``: of the loss ``pinball``, the quantiles that are forecast: rising, as many below the median as above
@@ -32,6 +36,7 @@ class ForecasterNetwork(LayersRecipe):
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
     forecast: Literal["fed_back", "direct", "attention"] = "fed_back"
+    head: Head = "linear"
     memory_steps: Count = 168
     memory_size: Count = 32
     quantiles: Annotated[tuple[Quantile, ...], Field(min_length=1)] = (0.1, 0.5, 0.9)
@@ -48,6 +53,10 @@ class ForecasterNetwork(LayersRecipe):
         given = [name for name in ("memory_steps", "memory_size") if getattr(self, name) != _default(type(self), name)]
         if self.forecast != "attention" and given:
             raise ValueError(f"{given[0]}: is of forecast = 'attention'")
+        if self.head == "recurrent" and self.forecast != "direct":
+            raise ValueError("head: a recurrent one is of forecast = 'direct', which answers several steps ahead")
+        if self.head == "recurrent" and set(self.cells) == {"echo_state"}:
+            raise ValueError("head: of echo_state it is linear, as its weights are found without a gradient")
         return self
 
 

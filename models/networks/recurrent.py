@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.models.networks.features import Features, GivenColumns
+from ostinato.models.networks.forecaster_recipe import Head
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers import LayersRecipe, build_layers
+from ostinato.models.networks.steps_ahead import StepsAheadHead
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0
@@ -99,6 +101,7 @@ class Forecaster(nn.Module):
 
     Args:
         cycles: features whose codes count on by one at each step.
+        head: what answers the steps ahead: weights of their own for each, or a recurrence (``StepsAheadHead``).
     """
 
     initial_values: Tensor
@@ -107,7 +110,12 @@ class Forecaster(nn.Module):
     units: Tensor
 
     def __init__(
-        self, features: Features, recipe: LayersRecipe, forecasts: Forecasts, cycles: tuple[str, ...] = ()
+        self,
+        features: Features,
+        recipe: LayersRecipe,
+        forecasts: Forecasts,
+        cycles: tuple[str, ...] = (),
+        head: Head = "linear",
     ) -> None:
         super().__init__()
         self.forecasts = forecasts
@@ -122,9 +130,14 @@ class Forecaster(nn.Module):
         self.layers = build_layers(recipe, input_size, self.encoder.amount_names)
         self.state_names = ("last_seen", *self.layers.state_names)
         num_targets = len(features.targets)
-        self.head = nn.Linear(self.layers.output_size, forecasts.num_steps * num_targets * len(forecasts.parts))
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        size = self.layers.output_size
+        self.head: nn.Linear | StepsAheadHead
+        if head == "recurrent":
+            self.head = StepsAheadHead(size, recipe.dropout, forecasts, num_targets, self.cycle_lengths)
+        else:
+            self.head = nn.Linear(size, forecasts.num_steps * num_targets * len(forecasts.parts))
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def _static_size(self, _features: Features) -> int:
         """How many numbers tell of a series as a whole."""
@@ -139,7 +152,7 @@ class Forecaster(nn.Module):
         return self._answered(*self.heard(x, *states))
 
     def heard(self, x: Tensor, *states: Tensor) -> States:
-        """What the head hears at each step, ``[B, T, H]``, what its answers start from, and the states after."""
+        """What the head hears at each step, ``[B, T, H]``; the steps without holes, ``[B, T, F]``; the states after."""
         filled, encoded = self._encoded(x, states[0])
         return self._heard(filled, encoded, states[1:])
 
@@ -152,15 +165,22 @@ class Forecaster(nn.Module):
 
     def _heard(self, filled: Tensor, encoded: Tensor, states: States) -> States:
         hidden, *after = self.layers(encoded, *states)
+        return hidden, filled, filled[:, -1], *after
+
+    def base(self, filled: Tensor) -> Tensor:
+        """What the answers start from at each step, ``[B, T, 1, K, 1]``: of each target the last value, or its mean."""
         last = [
             self.bases[index].expand_as(filled[..., :1]) if place is None else filled[..., place : place + 1]
             for index, place in enumerate(self.places)
         ]
-        return hidden, torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1), filled[:, -1], *after
+        return torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1)
 
-    def _answered(self, hidden: Tensor, base: Tensor, *after: Tensor) -> States:
-        learned = self.forecasts.apart(self.head(hidden), len(self.places))
-        return self.forecasts.values(base, learned, self.units).flatten(-3), *after
+    def _answered(self, hidden: Tensor, filled: Tensor, *after: Tensor) -> States:
+        if isinstance(self.head, StepsAheadHead):
+            learned = self.head(hidden, filled)
+        else:
+            learned = self.forecasts.apart(self.head(hidden), len(self.places))
+        return self.forecasts.values(self.base(filled), learned, self.units).flatten(-3), *after
 
 
 class StaticForecaster(Forecaster):
@@ -169,9 +189,14 @@ class StaticForecaster(Forecaster):
     initial_static: Tensor
 
     def __init__(
-        self, features: Features, recipe: LayersRecipe, forecasts: Forecasts, cycles: tuple[str, ...] = ()
+        self,
+        features: Features,
+        recipe: LayersRecipe,
+        forecasts: Forecasts,
+        cycles: tuple[str, ...] = (),
+        head: Head = "linear",
     ) -> None:
-        super().__init__(features, recipe, forecasts, cycles)
+        super().__init__(features, recipe, forecasts, cycles, head)
         self.register_buffer("initial_static", torch.tensor(features.static.initial_values()))
         self.static_encoder = InputEncoder(features.static)
 
@@ -192,8 +217,12 @@ class StaticForecaster(Forecaster):
 
 
 def build_forecaster(
-    features: Features, recipe: LayersRecipe, forecasts: Forecasts | None = None, cycles: tuple[str, ...] = ()
+    features: Features,
+    recipe: LayersRecipe,
+    forecasts: Forecasts | None = None,
+    cycles: tuple[str, ...] = (),
+    head: Head = "linear",
 ) -> Forecaster:
     """The network that a recipe asks for, untrained: it forecasts persistence until it has learned."""
     kind = StaticForecaster if features.static.names else Forecaster
-    return kind(features, recipe, forecasts or Forecasts(), cycles)
+    return kind(features, recipe, forecasts or Forecasts(), cycles, head)

@@ -42,7 +42,8 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     has_closed_form = set(recipe.network.cells) == {"echo_state"} and forecasts.loss in ("absolute", "squared")
     if not has_closed_form:
         check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
-    network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles).to(recipe.training.device)
+    network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles, recipe.network.head)
+    network = network.to(recipe.training.device)
     stretches = [SeriesStretch(*(part.to(recipe.training.device) for part in one)) for one in stretches]
     scale = units(dataset, features, forecasts.num_steps)
     loss = ForecastLoss(forecasts, scale.to(recipe.training.device))

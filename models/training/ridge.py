@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ostinato.models.errors import DataError, Diverged
@@ -52,6 +53,7 @@ def fit_readout(
     begun = time.perf_counter()
     network.eval()
     heard, wanted = (torch.cat(parts) for parts in zip(*_heard(network, stretches, recipe.washout_steps), strict=True))
+    head = cast(nn.Linear, network.head)
     known = ~torch.isnan(wanted)
     if not known.any(dim=0).all():
         raise DataError(
@@ -64,8 +66,8 @@ def fit_readout(
         for place, rows in enumerate(patterns.T):
             columns = group == place
             weight, bias = ridge_regression(heard[rows], wanted[rows][:, columns], recipe.ridge)
-            network.head.weight[columns] = weight.to(network.head.weight)
-            network.head.bias[columns] = bias.to(network.head.bias)
+            head.weight[columns] = weight.to(head.weight)
+            head.bias[columns] = bias.to(head.bias)
     validation = validate()
     if not math.isfinite(validation):
         raise Diverged(f"the validation error is {validation}: raise network.ridge")
@@ -87,8 +89,8 @@ def _heard(
         static = [torch.stack([one.static for one in rows])] if isinstance(network, StaticForecaster) else []
         states = network.initial_state(len(rows))
         for start in range(0, x.shape[1], _STEPS):
-            hidden, base, *after = network.heard(x[:, start : start + _STEPS], *static, *states)
-            states = tuple(after)
+            hidden, filled, *after = network.heard(x[:, start : start + _STEPS], *static, *states)
+            states, base = tuple(after), network.base(filled)
             truth = targets[:, start : start + _STEPS].reshape(*hidden.shape[:2], -1, base.shape[-2])
             learned = (truth - base.squeeze(-1)) / network.units.squeeze(-1)
             skipped = max(0, washout_steps - start)

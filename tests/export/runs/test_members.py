@@ -47,6 +47,11 @@ RECIPES = {
         training=TRAINING,
         more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
     ),
+    "steps ahead, and trees": SERIES.format(
+        network='forecast = "direct"\nhead = "recurrent"\nadaptive_rate = 0.2',
+        training=TRAINING,
+        more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
+    ),
     "trees, and what is known of a series": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12")
     .replace("wave.csv", "waves.csv")
     .replace("[network]", 'series = "site"\nstatic = ["size"]\n[network]'),

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from ostinato.models.networks.features import GivenColumns
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
+from ostinato.models.networks.forecasts import Forecasts
+from ostinato.models.networks.layers_recipe import LayersRecipe
+from ostinato.models.networks.recurrent import Forecaster, build_forecaster
+from ostinato.models.networks.steps_ahead import StepsAheadHead
+from tests.models.networks.test_recurrent import FEATURES, HOURS, NAN
+
+NUM_STEPS = 4
+QUANTILES = Forecasts("pinball", (0.1, 0.5, 0.9), num_steps=NUM_STEPS)
+
+
+def random_head(cycle_lengths: Tensor, num_targets: int = 2) -> StepsAheadHead:
+    torch.manual_seed(1)
+    head = StepsAheadHead(5, 0.0, QUANTILES, num_targets, cycle_lengths).eval()
+    torch.nn.init.normal_(head.linear.weight)
+    torch.nn.init.normal_(head.linear.bias)
+    return head
+
+
+def told(head: StepsAheadHead, hidden: NDArray[np.float64], known: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The reference: the equations, a step ahead at a time, for one row and one step."""
+    weights = {name: weight.detach().double().numpy() for name, weight in head.layers.named_parameters()}
+    made = []
+    for step, x in enumerate(known, start=1):
+        x = np.concatenate([[step / len(known)], x])
+        given = weights["weight_ih_l0"] @ x + weights["bias_ih_l0"]
+        carried = weights["weight_hh_l0"] @ hidden + weights["bias_hh_l0"]
+        (r_x, z_x, n_x), (r_h, z_h, n_h) = np.split(given, 3), np.split(carried, 3)
+        r, z = (1.0 / (1.0 + np.exp(-gate)) for gate in (r_x + r_h, z_x + z_h))
+        hidden = (1.0 - z) * np.tanh(n_x + r * n_h) + z * hidden
+        made.append(head.linear.weight.detach().double().numpy() @ hidden + head.linear.bias.detach().double().numpy())
+    return np.stack(made)
+
+
+def test_it_is_its_equations_and_the_cycle_goes_on_past_its_end() -> None:
+    head = random_head(torch.tensor([0.0, 24.0]))
+    hidden = torch.randn(2, 3, 5)
+    filled = torch.tensor([[[1.0, 22.0], [2.0, 0.0], [3.0, 9.0]], [[0.0, 23.0], [5.0, 1.0], [9.0, 20.0]]])
+    made = head(hidden, filled).detach()
+    assert made.shape == (2, 3, NUM_STEPS, 2, 3)
+    for row in range(2):
+        for step in range(3):
+            hours = [(int(filled[row, step, 1]) + ahead) % 24 for ahead in range(1, NUM_STEPS + 1)]
+            by_hand = told(head, hidden[row, step].double().numpy(), [np.eye(24)[hour] for hour in hours])
+            np.testing.assert_allclose(made[row, step].reshape(NUM_STEPS, -1), by_hand, atol=1e-5)
+
+
+def test_without_cycles_it_is_told_how_far_ahead_it_is() -> None:
+    head = random_head(torch.zeros(2))
+    hidden = torch.randn(1, 1, 5)
+    made = head(hidden, torch.zeros(1, 1, 2)).detach()
+    by_hand = told(head, hidden[0, 0].double().numpy(), [np.zeros(0)] * NUM_STEPS)
+    np.testing.assert_allclose(made[0, 0].reshape(NUM_STEPS, -1), by_hand, atol=1e-5)
+
+
+def with_recurrent_head(static: bool) -> Forecaster:
+    torch.manual_seed(2)
+    features = HOURS if static else replace(HOURS, static=GivenColumns((), (), HOURS.static.statistics))
+    recipe = LayersRecipe.model_validate({"cell": "gru", "hidden_size": 5})
+    network = build_forecaster(features, recipe, QUANTILES, ("hour",), "recurrent").eval()
+    assert isinstance(network.head, StepsAheadHead)
+    torch.nn.init.normal_(network.head.linear.weight)
+    return network
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_several_targets_answer_in_chunks_what_the_whole_does(static: bool) -> None:
+    network = with_recurrent_head(static)
+    of_series = (torch.tensor([[2.0, NAN]]),) if static else ()
+    x = torch.tensor([[[10.0, 22.0], [NAN, NAN], [12.0, NAN], [11.0, NAN], [NAN, 2.0]]])
+    with torch.no_grad():
+        whole, *_ = network(x, *of_series, *network.initial_state(1))
+        states, parts = network.initial_state(1), []
+        for chunk in x.split([2, 1, 2], dim=1):
+            y, *after = network(chunk, *of_series, *states)
+            parts.append(y)
+            states = tuple(after)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole)
+    assert whole.shape == (1, 5, len(QUANTILES.names(("level", "flow"))))
+
+
+def test_untrained_it_is_persistence() -> None:
+    recipe = LayersRecipe(cell="gru", hidden_size=4)
+    network = build_forecaster(FEATURES, recipe, Forecasts(num_steps=NUM_STEPS), head="recurrent").eval()
+    y, *_ = network(torch.tensor([[[7.0, 1.0, 0.0], [NAN, 1.0, 0.0]]]), *network.initial_state(1))
+    assert y.flatten().tolist() == [7.0] * 2 * NUM_STEPS
+
+
+@pytest.mark.parametrize(
+    ("network", "cause"),
+    [
+        ({"forecast": "fed_back"}, "a recurrent one is of forecast = 'direct'"),
+        ({"forecast": "attention"}, "a recurrent one is of forecast = 'direct'"),
+        ({"forecast": "direct", "cell": "echo_state"}, "of echo_state it is linear"),
+    ],
+)
+def test_a_head_that_cannot_be_is_refused(network: dict[str, str], cause: str) -> None:
+    with pytest.raises(ValidationError, match=cause):
+        ForecasterNetwork.model_validate({"cell": "gru", "head": "recurrent"} | network)
