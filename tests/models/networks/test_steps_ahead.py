@@ -83,7 +83,7 @@ def test_several_targets_answer_in_chunks_what_the_whole_does(static: bool) -> N
     with torch.no_grad():
         whole, *_ = network(x, *of_series, *network.initial_state(1))
         states, parts = network.initial_state(1), []
-        for chunk in x.split([2, 1, 2], dim=1):
+        for chunk in torch.split(x, [2, 1, 2], dim=1):
             y, *after = network(chunk, *of_series, *states)
             parts.append(y)
             states = tuple(after)
