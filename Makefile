@@ -174,7 +174,7 @@ image: dist ## build the image of deploy/Dockerfile, with the models of reposito
 		|| { echo "error: install docker, podman or buildah first" >&2; exit 1; }; \
 	target=$$([ -d repository ] && echo with-models || echo runtime); \
 	echo "==> building ostinato:$(VERSION) ($$target) by $$builder"; \
-	"$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$(VERSION)" \
+	BUILDAH_FORMAT=docker "$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$(VERSION)" \
 		--build-arg "VERSION=$(VERSION)" $(IMAGE) .
 
 .PHONY: rules
