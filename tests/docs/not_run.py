@@ -52,7 +52,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
     ("docs/windows.md", "# from_neuralforecast.py"): _LIBRARY,
     ("docs/windows.md", "# from_pytorch_forecasting.py"): _LIBRARY,
-    ("docs/inputs.md", "# tensors.py"): "it needs two models; tests/process/test_tensor_ways.py runs it with them",
     ("docs/bench.md", "$ tritonserver"): "it needs a server of somebody else's",
     ("docs/bench.md", "$ ostinato bench -m my-lstm"): "it needs a server of somebody else's",
     ("docs/stores.md", "$ ostinato serve --state 'rediss+sentinel"): "three Sentinels on other machines",
