@@ -44,7 +44,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("deploy/README.md", "$ chmod 644 secrets/password"): "it needs Docker",
     ("docs/device.md", "$ ostinato verify"): "it needs a GPU; tests/service/artifact/test_cuda.py has all but that",
     ("docs/back_fills.md", "$ ostinato run"): "it needs a cluster of Ray",
-    ("docs/sources.md", "$ ostinato serve"): "it needs a bucket; tests/process/test_fetched_models.py does it",
     ("docs/sources.md", "$ oras push"): "it needs a registry; tests/service/fetching/test_registry.py has one",
     ("docs/sources.md", "$ ostinato export"): "it needs a trained run; tests/deploy/test_bento_models.py does the rest",
     ("docs/operating.md", "$ kubectl"): _CLUSTER,
