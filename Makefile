@@ -169,6 +169,7 @@ release-notes: setup ## print what CHANGELOG.md says about the version in pyproj
 version: setup ## print the version, or write another one everywhere (make version TO=1.2.3)
 	@$(BIN)/python -m release.version $(TO)
 
+# Podman and Buildah keep a health check in Docker's format alone.
 .PHONY: image
 image: dist ## build the image of deploy/Dockerfile, with the models of repository/ if there are some; needs docker, podman or buildah
 	@builder=$$(for name in docker podman buildah; do command -v $$name && break; done) \

@@ -40,6 +40,10 @@ def test_it_waits_as_long_for_the_models_as_a_pod_does() -> None:
     }
 
 
+def test_every_builder_keeps_it() -> None:
+    assert 'BUILDAH_FORMAT=docker "$$builder" build ' in (CHECKOUT / "Makefile").read_text()
+
+
 def test_who_does_not_answer_is_not_healthy() -> None:
     checked = check(port := free_port())
     assert checked.returncode == 1
