@@ -45,7 +45,10 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/device.md", "$ ostinato verify"): "it needs a GPU; tests/service/artifact/test_cuda.py has all but that",
     ("docs/back_fills.md", "$ ostinato run"): "it needs a cluster of Ray",
     ("docs/sources.md", "$ oras push"): "it needs a registry; tests/service/fetching/test_registry.py has one",
-    ("docs/sources.md", "$ ostinato export"): "it needs a trained run; tests/deploy/test_bento_models.py does the rest",
+    (
+        "docs/sources.md",
+        "$ .venv/bin/bentoml build",
+    ): "it packs the checkout; tests/deploy/test_bento_models.py does it",
     ("docs/operating.md", "$ kubectl"): _CLUSTER,
     ("docs/keras.md", "# export_keras.py"): "it needs Keras, and a model that was trained with it",
     ("docs/windows.md", "# from_darts.py"): _LIBRARY,
