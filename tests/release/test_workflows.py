@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,19 @@ def test_a_release_is_built_once_and_published_without_a_password() -> None:
     assert release["publish"]["needs"] == ["build", "attest"]
     assert release["release"]["needs"] == "publish"
     assert "secrets." not in WORKFLOWS[1].read_text()
+
+
+@pytest.mark.parametrize(("tag", "kind"), [("v1.2.3", "--latest"), ("v1.2.3rc1", "--prerelease")])
+def test_a_candidate_is_not_the_latest_release(tag: str, kind: str, tmp_path: Path) -> None:
+    (step,) = [step for step in dict(jobs())["release"]["steps"] if "run" in step]
+    (tmp_path / "gh").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "gh").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_REF_NAME": tag}
+    said = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert said.stdout.startswith(f"release create {tag} --verify-tag "), said.stderr
+    assert f" {kind} " in said.stdout
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
