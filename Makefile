@@ -153,7 +153,8 @@ dist-check: dist ## install only the wheel of dist/ with each extra, and run its
 .PHONY: sbom
 sbom: setup ## list the components of the image, as CycloneDX in dist/: all that requirements/serving.lock has
 	@mkdir -p dist
-	@$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+	@# Its warning: a list of requirements does not say which of them needs which.
+	@PYTHONWARNINGS=ignore::UserWarning $(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
 		--output-file dist/ostinato-$(VERSION).cdx.json requirements/serving.hashes
 
 .PHONY: platforms
@@ -168,13 +169,14 @@ release-notes: setup ## print what CHANGELOG.md says about the version in pyproj
 version: setup ## print the version, or write another one everywhere (make version TO=1.2.3)
 	@$(BIN)/python -m release.version $(TO)
 
+# Podman and Buildah keep a health check in Docker's format alone.
 .PHONY: image
 image: dist ## build the image of deploy/Dockerfile, with the models of repository/ if there are some; needs docker, podman or buildah
 	@builder=$$(for name in docker podman buildah; do command -v $$name && break; done) \
 		|| { echo "error: install docker, podman or buildah first" >&2; exit 1; }; \
 	target=$$([ -d repository ] && echo with-models || echo runtime); \
 	echo "==> building ostinato:$(VERSION) ($$target) by $$builder"; \
-	"$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$(VERSION)" \
+	BUILDAH_FORMAT=docker "$$builder" build --file deploy/Dockerfile --target "$$target" --tag "ostinato:$(VERSION)" \
 		--build-arg "VERSION=$(VERSION)" $(IMAGE) .
 
 .PHONY: rules

@@ -25,9 +25,9 @@ AnyRecipe = TypeVar("AnyRecipe", bound="Section")
 
 
 class Section(BaseModel):
-    """A table of a recipe: it cannot be changed, and takes no key that it does not know."""
+    """A table of a recipe: it cannot be changed, and takes no key that it does not know, and finite numbers only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileRecipe(Section):
@@ -70,7 +70,7 @@ class TrainingRecipe(Section):
     ``weight_decay``: each update takes away this part, times the learning rate, of each weight. With ``adam`` and the
     older optimisers it is added to the gradient, as is usual for them.
     ``learning_rate``: the highest learning rate.
-    ``warm_up_epochs``: epochs in which the learning rate rises from nearly 0.
+    ``warm_up_epochs``: epochs in which the learning rate rises from nearly 0, fewer than ``max_epochs``.
     ``schedule``: how the learning rate falls after the warm-up. ``cosine`` (Loshchilov and Hutter, 2017, "SGDR") and
     ``linear`` fall to 0 at ``max_epochs``. ``constant`` does not fall. ``step`` multiplies it by ``decay_factor`` every
     ``decay_epochs``, and ``exponential`` does the same smoothly. ``plateau`` multiplies it each time that
@@ -110,6 +110,23 @@ class TrainingRecipe(Section):
     max_gradient_value: Positive | None = None
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
+
+    def check_warm_up(self, path: Path) -> None:
+        """Whether it ends before training does. Asked of what is trained: runs of earlier releases are still read.
+
+        Args:
+            path: of the recipe.
+
+        Raises:
+            RecipeError: it does not.
+        """
+        if self.warm_up_epochs < self.max_epochs:
+            return
+        default = "" if "warm_up_epochs" in self.model_fields_set else ", its default,"
+        raise RecipeError(
+            f"{path}: training.warm_up_epochs: {self.warm_up_epochs:g}{default} is no less than training.max_epochs "
+            f"({self.max_epochs}), so the learning rate would only rise"
+        )
 
     @field_validator("restarts")
     @classmethod
@@ -169,6 +186,7 @@ class RunRecipe(Section):
             RecipeError: the file is absent, is not TOML, or a key is unknown, missing or wrong.
         """
         recipe = read_recipe(path, cls).located(path.parent.resolve())
+        recipe.training.check_warm_up(path)
         return recipe if seed is None else recipe.seeded(seed)
 
     def located(self, folder: Path) -> Self:

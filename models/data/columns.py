@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,6 +24,8 @@ LEAST_CHANGE = 1e-6
 MAX_BREAKS = 0.01
 """Of the steps of a cycle, the share where it may not count on by one, as where a clock is set back."""
 
+_MAX_NOTES = 6
+
 Floats: TypeAlias = NDArray[np.float32]
 Times: TypeAlias = NDArray[np.datetime64]
 
@@ -41,6 +43,13 @@ class SeriesSteps(NamedTuple):
         """Those of the table."""
         steps = self.found.axis.steps[: self.validation_start]
         return [self.found.rows[step.row] for step in steps if step.row is not None]
+
+
+def notes_of(
+    recipe: DataRecipe, columns: NamedColumns, places: Sequence[SeriesSteps], categories: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """Sentences about what is unusual in a table: its rows, their times, and words that come only after training."""
+    return [*columns.notes, *_axis_notes(places), *_unknown_words(recipe, columns, places, categories)]
 
 
 def breaks_of_cycle(codes: Floats, num_codes: int) -> NDArray[np.int64]:
@@ -145,3 +154,28 @@ def _unreadable(recipe: DataRecipe, name: str, lines: Sequence[int], row: int | 
     assert row is not None, "what a calendar shows is a number"
     advice = "list it under data.missing if it stands for a missing value, or the column under data.categorical"
     return DataError(f"{recipe.file}: line {lines[row]}, column {name!r}: {error}; {advice}")
+
+
+def _axis_notes(places: Sequence[SeriesSteps]) -> list[str]:
+    """What is unusual in each series, of many only in the first few."""
+    found = [(place.found.name, note) for place in places for note in place.found.axis.all_notes()]
+    notes = [f"{name}: {note}" if name else note for name, note in found[:_MAX_NOTES]]
+    return notes + ([f"and {len(found) - _MAX_NOTES} more of the kind"] if len(found) > _MAX_NOTES else [])
+
+
+def _unknown_words(
+    recipe: DataRecipe, columns: NamedColumns, places: Sequence[SeriesSteps], categories: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """A sentence for each column with words that the training part does not have."""
+    notes = []
+    rows = [place.found.rows[step.row] for place in places for step in place.found.axis.steps if step.row is not None]
+    for name, words in categories.items():
+        reader, cells = CellReader(words, recipe.missing), columns.cells[name]
+        if unknown := [row for row in rows if reader.is_unknown(cells[row])]:
+            first = unknown[0]
+            number = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
+            notes.append(
+                f"column {name!r} has words that the training part does not have, in {number}, the first "
+                f"{cells[first]!r} in line {columns.lines[first]}; they count as missing"
+            )
+    return notes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ostinato.models.data.calendar import time_of
-from ostinato.models.data.columns import Floats, SeriesSteps, Times, read_numbers, read_static, read_words
+from ostinato.models.data.columns import Floats, SeriesSteps, Times, notes_of, read_numbers, read_static, read_words
 from ostinato.models.data.files import SeriesRows, read_series
 from ostinato.models.data.series_recipe import DataRecipe
 from ostinato.models.errors import DataError
@@ -20,7 +20,6 @@ from ostinato.tables.stamps import MAX_COUNT, SECOND, to_moment
 from ostinato.tables.time_axis import TimeAxis
 
 MAX_TARGET = 1e30
-MAX_NOTES = 6
 PARTS = ("training", "validation", "test")
 
 __all__ = ["Dataset", "Floats", "Series", "Times", "TrainingStatistics", "load_dataset"]
@@ -168,7 +167,7 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
     )
     training = np.concatenate([one.truth[: one.validation_start] for one in trained])
     target_statistics = training_statistics(recipe, training, recipe.targets)
-    notes = (*columns.notes, *_axis_notes(places), *_constants(recipe, statistics), *_absent(recipe, series))
+    notes = (*notes_of(recipe, columns, places, categories), *_constants(recipe, statistics), *_absent(recipe, series))
     step = next((str(place.found.axis.step) for place in places if place.found.axis.step is not None), None)
     return Dataset(
         features=recipe.features,
@@ -315,13 +314,6 @@ def _check_target(recipe: DataRecipe, series: Sequence[Series]) -> None:
                     f"{recipe.file}: column {name!r} has no value in the {part} part: change "
                     "data.validation_from or data.test_from"
                 )
-
-
-def _axis_notes(places: Sequence[SeriesSteps]) -> list[str]:
-    """What is unusual in each series, of many only in the first few."""
-    found = [(place.found.name, note) for place in places for note in place.found.axis.all_notes()]
-    notes = [f"{name}: {note}" if name else note for name, note in found[:MAX_NOTES]]
-    return notes + ([f"and {len(found) - MAX_NOTES} more of the kind"] if len(found) > MAX_NOTES else [])
 
 
 def _constants(recipe: DataRecipe, statistics: TrainingStatistics) -> list[str]:

@@ -82,7 +82,7 @@ def train(recipe: Recipe, job: Job) -> Trained:
     scores.check_scores(dataset, recipe.training.horizon_steps, recipe.data.season_steps)
     others = {} if recipe.one_step is None else {ONE_STEP: _one_step(recipe.one_step, recipe, dataset, job)}
     if recipe.training.horizon_steps > 1:
-        job.tell("behind the last epoch the rivals of the report learn, some of them a model for each step ahead")
+        job.tell("after the last epoch the rivals of the report learn, some of them a model for each step ahead")
 
     network, fitted = _trained(recipe, dataset, job)
     of_the_kind = {"features": asdict(Features.of(dataset)), "categories": dataset.categories}

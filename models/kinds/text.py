@@ -75,13 +75,13 @@ def train(recipe: TextRecipe, job: Job) -> Trained:
         both, fitted = with_ngram(network, fitted, table, text)
         sizes = {"ngram": both.ngram.sizes}
         network = cast(LanguageModel, both)
-    scores = score(network, text)
+    scores, missing = score(network, text)
     return Trained(
         network,
         fitted,
         data=text.content(),
         metrics=asdict(scores),
-        sections=sections_of(network, text, scores, fitted),
+        sections=sections_of(network, text, scores, "; ".join(filter(None, (fitted.sentence(), missing)))),
         of_the_kind={
             "vocabularies": {"target": text.symbols.content()},
             "start": EDGE_CODE,

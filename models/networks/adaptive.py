@@ -13,6 +13,9 @@ Distribution Shift"), of the width as in "Conformal PID Control for Time Series 
 Tibshirani, 2023): in the long run the share of misses is what it should be, as long as ``f`` is within its bounds. A
 value that is missing, and a step before any forecast of it, moves nothing. Medians stay what they were.
 
+A value is held against forecasts as wide as they would be answered now. Of several steps ahead they were answered with
+the factor of then, which differs little where the rate is low.
+
 Misses are counted, and all else is done number by number, so it is the same alone and in any batch.
 """
 

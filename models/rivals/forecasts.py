@@ -31,12 +31,20 @@ def last_season(task: ForecastTask) -> Floats:
 
 
 def autoregression(task: ForecastTask) -> Floats | None:
-    """A linear autoregression, its own forecasts fed back, ``[n, H, 1]``."""
+    """A linear autoregression, its own forecasts fed back, ``[n, H, 1]``.
+
+    Raises:
+        OverflowError: they grow beyond all numbers, as of a series that doubles at each step.
+    """
     found = Autoregression.fit(task.dataset.series, task.target, task.season_steps)
     if found is None:
         return None
-    made = [found.forecast(task.truth(series), origins, task.num_steps) for series, origins in task.tested]
-    return np.concatenate(made)[..., None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = [found.forecast(task.truth(series), origins, task.num_steps) for series, origins in task.tested]
+    answers = np.concatenate(made)[..., None]
+    if np.isinf(answers).any():
+        raise OverflowError("its forecasts, fed back, grow beyond all numbers")
+    return answers
 
 
 # Each answers [n, H, P]: a point, or, where it knows quantiles, those of the task's levels.

@@ -39,14 +39,25 @@ class Rival(Generic[Data, Answers]):
 
 
 def answers_of(rivals: Sequence[Rival[Data, Answers]], data: Data) -> tuple[dict[str, Answers], str]:
-    """What each of the rivals makes of the data, by its name, and a sentence about those that cannot be had here.
+    """What each of the rivals makes of the data, by its name, and a sentence about those that are left out.
 
-    The sentence is empty where none is missing.
+    One is left out where its library cannot be had, and where it fails: what was trained for hours is not lost with it.
+    The sentence is empty where none is left out.
     """
     missing = {rival.library: missing_sentence(rival) for rival in rivals if rival.library}
-    found = {rival.name: rival.answers(data) for rival in rivals if not missing.get(rival.library)}
-    sentences = "; ".join(sentence for sentence in missing.values() if sentence)
-    return {name: answers for name, answers in found.items() if answers is not None}, sentences
+    found: dict[str, Answers] = {}
+    sentences = [sentence for sentence in missing.values() if sentence]
+    for rival in rivals:
+        if missing.get(rival.library):
+            continue
+        try:
+            answers = rival.answers(data)
+        except Exception as error:  # libraries' exceptions share no base class
+            sentences.append(f"the rival {rival.name!r} is left out, since it failed: {type(error).__name__}: {error}")
+            continue
+        if answers is not None:
+            found[rival.name] = answers
+    return found, "; ".join(sentences)
 
 
 def missing_sentence(rival: Rival[Data, Answers]) -> str:

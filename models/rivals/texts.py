@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ostinato.models.data.text import Text
+from ostinato.models.rivals.rival import Rival
 from ostinato.models.training.ngram import NGram, as_characters, ngram_texts
 
 # Orders of n-gram models are tried upwards until the validation part is predicted worse, from here to there.
@@ -33,3 +34,7 @@ def best_ngram(text: Text) -> tuple[int, Perplexities]:
             break
         best_order, best = order, Perplexities(found, model.perplexity(test, unknown))
     return best_order, best
+
+
+NGRAMS = "n-grams"
+RIVALS: tuple[Rival[Text, tuple[int, Perplexities]], ...] = (Rival(NGRAMS, best_ngram),)

@@ -12,8 +12,8 @@ from ostinato.models.data.text import Text
 from ostinato.models.networks.language_model import LanguageModel
 from ostinato.models.networks.ngram_table import MixedLanguageModel
 from ostinato.models.report import ReportPart, ScoreTable
-from ostinato.models.rivals.texts import Perplexities, best_ngram
-from ostinato.models.training.fitting import Fitted
+from ostinato.models.rivals.rival import answers_of
+from ostinato.models.rivals.texts import NGRAMS, RIVALS, Perplexities
 from ostinato.models.training.ngram import ngram_texts
 from ostinato.models.training.text import continue_text, perplexity
 
@@ -26,14 +26,14 @@ class TextScores:
     """The network and models that need no training, all by the same texts and symbols.
 
     ``ngram``: of the order ``ngram_order``, learned from the same training part, or ``num_ngram_symbols`` of it
-    where it is long; the validation part chose the order.
+    where it is long; the validation part chose the order. None = it failed, and the report says by what.
     ``uniform``: all symbols are equally likely.
     ``num_texts``, ``num_symbols``: of the test part, the end of each text among its symbols.
     ``num_unknown``: those of them that the training part does not have; they are not scored.
     """
 
     network: Perplexities
-    ngram: Perplexities
+    ngram: Perplexities | None
     ngram_order: int
     num_ngram_symbols: int
     uniform: float
@@ -42,11 +42,12 @@ class TextScores:
     num_unknown: int
 
 
-def score(network: LanguageModel, text: Text) -> TextScores:
-    """The network and the best n-gram model, by the validation and by the test part."""
-    order, ngram = best_ngram(text)
+def score(network: LanguageModel, text: Text) -> tuple[TextScores, str]:
+    """The network and the best n-gram model, by the validation and by the test part, and a sentence where it failed."""
+    theirs, missing = answers_of(RIVALS, text)
+    order, ngram = theirs.get(NGRAMS, (0, None))
     test, unknown = text.parts["test"], text.symbols.unknown
-    return TextScores(
+    scores = TextScores(
         network=Perplexities(*(perplexity(network, text.parts[part], text) for part in ("validation", "test"))),
         ngram=ngram,
         ngram_order=order,
@@ -56,15 +57,20 @@ def score(network: LanguageModel, text: Text) -> TextScores:
         num_symbols=sum(len(codes) + 1 for codes in test),
         num_unknown=sum(code == unknown for codes in test for code in codes),
     )
+    return scores, missing
 
 
-def sections_of(network: LanguageModel, text: Text, scores: TextScores, fitted: Fitted) -> list[ReportPart]:
-    """What is shown: perplexities, and what the network writes."""
+def sections_of(network: LanguageModel, text: Text, scores: TextScores, sentence: str) -> list[ReportPart]:
+    """What is shown: perplexities, and what the network writes.
+
+    Args:
+        sentence: how training went, and what failed.
+    """
     name = "network and n-grams together" if isinstance(network, MixedLanguageModel) else "network"
-    return [_table(name, text, scores, fitted), _written(network, text)]
+    return [_table(name, text, scores, sentence), _written(network, text)]
 
 
-def _table(name: str, text: Text, scores: TextScores, fitted: Fitted) -> ScoreTable:
+def _table(name: str, text: Text, scores: TextScores, sentence: str) -> ScoreTable:
     is_whole = scores.num_ngram_symbols == sum(map(len, text.parts["training"]))
     unit = text.symbols.unit.replace("_", " ")
     of_part = "" if is_whole else f", of {scores.num_ngram_symbols:,} {unit}"
@@ -91,8 +97,9 @@ def _table(name: str, text: Text, scores: TextScores, fitted: Fitted) -> ScoreTa
         rows=tuple(
             (name, f"{found.validation:.3f}", f"{found.test:.3f}", f"{math.log2(found.test):.3f}")
             for name, found in rows
+            if found is not None
         ),
-        note=of_character + unknown + fitted.sentence(),
+        note=of_character + unknown + sentence,
     )
 
 

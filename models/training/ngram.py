@@ -177,5 +177,6 @@ def _discounts(counts: Counts) -> Discounts:
     if not all(n):
         return single, single, single
     first, second, third = (k - (k + 1) * single * n[k] / n[k - 1] for k in (1, 2, 3))
-    # Of few n-grams the quotients may be anything; a discount is none that adds, or takes more than there is.
-    return (first, second, third) if 0 <= first <= 1 and 0 <= second <= 2 and 0 <= third <= 3 else (single,) * 3
+    # Of few n-grams the quotients may be anything; a discount is none that adds, or takes more than there is. One that
+    # takes nothing leaves nothing for what never came after a context: its probability would be 0.
+    return (first, second, third) if 0 < first <= 1 and 0 < second <= 2 and 0 < third <= 3 else (single,) * 3

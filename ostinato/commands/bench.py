@@ -140,7 +140,7 @@ def bench(
 
     ostinato bench -m beijing-lstm --repository repository
 
-    ostinato bench -m beijing-lstm --protocol oip --url 127.0.0.1:3000
+    ostinato bench -m beijing-lstm --protocol oip --url 127.0.0.1:3000 --repository repository
 
     ostinato bench -m my-lstm --protocol oip --url triton:8000 --sequences 64 --length 100 --tolerance 1e-5
 

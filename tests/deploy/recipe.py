@@ -33,6 +33,12 @@ def command(name: str) -> list[str]:
     return words
 
 
+def health_check() -> tuple[dict[str, str], list[str]]:
+    """``HEALTHCHECK`` of what runs: its options, and its command."""
+    options, _, words = dict(stages()["runtime"])["HEALTHCHECK"].partition("CMD ")
+    return dict(option.removeprefix("--").split("=") for option in options.split()), json.loads(words)
+
+
 def variables() -> dict[str, str]:
     """The environment of what runs."""
     settings = " ".join(rest for word, rest in stages()["runtime"] if word == "ENV")

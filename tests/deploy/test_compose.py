@@ -50,6 +50,8 @@ def test_the_service_is_that_of_the_pods(monkeypatch: pytest.MonkeyPatch) -> Non
     assert address.hosts == (("redis", 6379),)
     assert address.login == Login(password_file=f"/run/secrets/{service['secrets'][0]}")
     assert "redis" in service["depends_on"]
+    # The image says how its health is checked.
+    assert "healthcheck" not in service
     assert int(service["stop_grace_period"].removesuffix("s")) >= settings.drain_seconds + 10
     assert [int(port.rpartition(":")[2]) for port in service["ports"]] == [settings.port, settings.grpc_port]
 

@@ -81,7 +81,10 @@ def test_a_kind_trains_on_another_device(
         assert old in draft or old == '"label"', draft
         draft = draft.replace(old, new)
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(re.sub(r"max_epochs = \d+", "max_epochs = 1", draft), encoding="utf-8")
+    short = re.sub(
+        r"warm_up_epochs = [\d.]+", "warm_up_epochs = 0.5", re.sub(r"max_epochs = \d+", "max_epochs = 1", draft)
+    )
+    recipe.write_text(short, encoding="utf-8")
     module = load_kind(kind)
     with SecondDevice() as device:
         plan = module.RECIPE.read(recipe)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.models.errors import RecipeError
+from ostinato.models.kinds.captions import CaptionsRecipe
 from ostinato.models.networks.forecaster_recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "beijing_pm25"
@@ -80,13 +81,42 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
             "[training]\nwarm_up_epochs = 2\nrestarts = [5, 2]\n[network]",
             r"training\.restarts: .*2 is no more than training\.warm_up_epochs \(2\)",
         ),
+        (
+            "[network]",
+            "[training]\nwarm_up_epochs = 5\nmax_epochs = 5\n[network]",
+            r"recipe\.toml: training\.warm_up_epochs: 5 is no less than training\.max_epochs \(5\), so the learning",
+        ),
         ("[network]", "[training]\nrestart_rate = 1e-3\n[network]", r"training\.restart_rate: .*restarts has none"),
+        ("[network]", "least = nan\n[network]", r"data\.least: Input should be a finite number"),
+        (
+            "[network]",
+            "[training]\nwarm_up_epochs = inf\n[network]",
+            r"warm_up_epochs: Input should be a finite number",
+        ),
         ("[data]", "[data", r"recipe\.toml: is not TOML"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read(tmp_path, TEXT.replace(old, new))
+
+
+def test_a_warm_up_that_a_kind_has_by_default_is_shorter_than_the_training_too(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    text = 'kind = "captions"\nname = "own"\n[data]\nfile = "own.csv"\ntext = "text"\n[training]\nmax_epochs = {}\n'
+    recipe.write_text(text.format(4), encoding="utf-8")
+    with pytest.raises(
+        RecipeError, match=r"warm_up_epochs: 4, its default, is no less than training\.max_epochs \(4\)"
+    ):
+        CaptionsRecipe.read(recipe)
+    recipe.write_text(text.format(5), encoding="utf-8")
+    assert CaptionsRecipe.read(recipe).training.warm_up_epochs == 4.0
+
+
+def test_a_run_whose_warm_up_was_not_shorter_is_read(tmp_path: Path) -> None:
+    content = read(tmp_path, TEXT).portable()
+    content["training"] |= {"warm_up_epochs": 9.0, "max_epochs": 2}
+    assert Recipe.model_validate(content).training.warm_up_epochs == 9.0
 
 
 def test_an_absent_recipe_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import equal
 from ostinato.models.errors import RecipeError, RunError
 from ostinato.models.networks.forecaster_recipe import Recipe
 from ostinato.models.report import ScoreTable
+from ostinato.models.scores import forecaster
 from ostinato.models.trainer import Wishes, train_recipe
 from ostinato.models.training.checkpoints import CHECKPOINT_FILE
 from tests.training import silent
@@ -180,6 +181,24 @@ def test_a_killed_training_is_resumed_to_the_weights_it_would_have_had(recipe: P
     assert all(equal(weight, weights[1][name]) for name, weight in weights[0].items())
     histories = [json.loads((place / "run.json").read_text())["history"] for place in (whole, killed)]
     assert histories[0] == histories[1]
+
+
+def test_what_fails_behind_the_last_epoch_costs_no_epoch(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room for the scores")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(forecaster, "judge", fail)
+        with pytest.raises(MemoryError):
+            train_recipe(recipe, Wishes(tmp_path / "run"), silent)
+    told: list[str] = []
+    train_recipe(recipe, Wishes(tmp_path / "run", resume=True), lambda _done, _total, text: told.append(text))
+    assert told[0] == "resumed after epoch 3 of 3"
+    assert not [text for text in told if text.startswith("batch")]
+    whole, _ = train_recipe(recipe, Wishes(tmp_path / "whole"), silent)
+    assert (whole / "model.safetensors").read_bytes() == (tmp_path / "run" / "model.safetensors").read_bytes()
 
 
 def test_what_is_misspelt_is_found_before_anything_is_read(recipe: Path, tmp_path: Path) -> None:

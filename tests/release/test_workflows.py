@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-ACTION = re.compile(r"(actions/[\w-]+|pypa/gh-action-pypi-publish)@(v\d+|release/v1|[0-9a-f]{40})")
+ACTION = re.compile(r"(actions/[\w-]+|pypa/gh-action-pypi-publish)@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def test_each_python_of_the_project_is_tried() -> None:
     ours = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", line)}
     for name in ("gate", "trial"):
         assert set(dict(jobs())[name]["strategy"]["matrix"]["python"]) == ours
-    assert {"macos-14", "ubuntu-24.04-arm"} <= set(re.findall(r"[\w.-]+", WORKFLOWS[0].read_text()))
+    assert {"macos-15", "ubuntu-24.04-arm"} <= set(re.findall(r"[\w.-]+", WORKFLOWS[0].read_text()))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -86,10 +87,12 @@ def test_they_may_do_no_more_than_they_must(path: Path) -> None:
     assert re.search(r"run:.*\$\{\{ *github\.(event|head_ref)", path.read_text()) is None
 
 
-def test_actions_are_those_of_the_forge_and_of_the_index_at_a_version() -> None:
-    used = [step["uses"] for _, job in jobs() for step in job["steps"] if "uses" in step]
-    assert used
-    assert [name for name in used if not ACTION.fullmatch(name)] == []
+def test_actions_are_those_of_the_forge_and_of_the_index_at_the_commit_of_a_release() -> None:
+    used = [line for path in WORKFLOWS for line in re.findall(r"uses: *(.+)", path.read_text("utf-8"))]
+    assert len(used) == sum("uses" in step for _, job in jobs() for step in job["steps"])
+    assert [line for line in used if not ACTION.fullmatch(line)] == []
+    # One action is the same everywhere.
+    assert len(set(used)) == len({line.partition("@")[0] for line in used}) > 0
 
 
 def test_a_release_is_built_once_and_published_without_a_password() -> None:
@@ -97,6 +100,19 @@ def test_a_release_is_built_once_and_published_without_a_password() -> None:
     assert release["publish"]["needs"] == ["build", "attest"]
     assert release["release"]["needs"] == "publish"
     assert "secrets." not in WORKFLOWS[1].read_text()
+
+
+@pytest.mark.parametrize(("tag", "kind"), [("v1.2.3", "--latest"), ("v1.2.3rc1", "--prerelease")])
+def test_a_candidate_is_not_the_latest_release(tag: str, kind: str, tmp_path: Path) -> None:
+    (step,) = [step for step in dict(jobs())["release"]["steps"] if "run" in step]
+    (tmp_path / "gh").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "gh").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_REF_NAME": tag}
+    said = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert said.stdout.startswith(f"release create {tag} --verify-tag "), said.stderr
+    assert f" {kind} " in said.stdout
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)

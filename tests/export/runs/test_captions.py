@@ -18,9 +18,13 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "captions.toml"
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     text = EXAMPLE.read_text().replace("digits.csv.xz", str(EXAMPLE.parent / "digits.csv.xz"))
-    (tmp_path / "captions.toml").write_text(
-        text.replace("max_epochs = 120", "max_epochs = 2").replace("members = 5", "members = 1")
-    )
+    for old, new in {
+        "max_epochs = 120": "max_epochs = 2",
+        "epochs = 6": "epochs = 1",
+        "members = 5": "members = 1",
+    }.items():
+        text = text.replace(old, new)
+    (tmp_path / "captions.toml").write_text(text)
     directory, _ = train_run(tmp_path / "captions.toml", tmp_path / "run")
     return directory
 

@@ -16,7 +16,7 @@ from ostinato.service.catalogue.loading import load_version
 from ostinato.service.config import Settings
 from tests.training import train_run
 
-TRAINING = "[training]\nmembers = 2\nbatch_size = 8\nmax_epochs = 1\n"
+TRAINING = "[training]\nmembers = 2\nbatch_size = 8\nmax_epochs = 1\nwarm_up_epochs = 0.5\n"
 SERIES = """
 name = "own"
 [data]

@@ -49,6 +49,12 @@ def test_a_word_that_training_never_saw_is_missing(write_csv: WriteCsv) -> None:
     dataset = load_dataset(recipe(write_csv(SERIES)))
     assert np.isnan(dataset.only.values[4, 1])
     assert np.isnan(dataset.only.values[6, 1])
+    told = [note for note in dataset.notes if "words that" in note]
+    for note, (name, word) in zip(told, (("wind", "gale"), ("month", "11")), strict=True):
+        assert note.endswith(
+            f"column '{name}' has words that the training part does not have, in 1 row, the first '{word}' in line 6; "
+            "they count as missing"
+        )
 
 
 def test_words_that_are_numbers_are_coded_in_the_order_of_numbers(write_csv: WriteCsv) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -129,6 +130,22 @@ def test_each_loss_trains_and_says_how_sure_it_is(recipe: Path) -> None:
     assert quantiles["metrics"]["quantiles"] == [0.5]
     for loss in ('loss = "squared"', 'loss = "counts"', 'loss = "counts"\ncounts = "poisson"'):
         assert run_of(recipe, "other", (training, f"max_epochs = 2\n{loss}"))["metrics"]["mae"] > 0.0
+
+
+def test_a_rival_that_fails_costs_no_training_and_the_report_says_why(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(np.linalg, "solve", fail)
+    directory, [table] = train_run(recipe, tmp_path / "run")
+    metrics = load_run(directory).content["metrics"]
+    assert metrics["mae"] > 0.0
+    assert "linear_autoregression_mae" not in metrics
+    told = "the rival 'linear autoregression' is left out, since it failed: LinAlgError: Singular matrix"
+    assert table.note.count(told) == 1
+    assert "LinAlgError: Singular matrix" in (directory / "report.html").read_text()
 
 
 def test_fed_back_and_direct_are_scored_at_each_step_ahead(recipe: Path) -> None:

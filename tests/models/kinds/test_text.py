@@ -78,13 +78,30 @@ def test_training_lowers_the_perplexity_and_a_run_loads_as_it_was_trained(recipe
 def test_the_validation_words_choose_the_order_of_the_ngram_model(recipe: Path) -> None:
     text = load_text(TextRecipe.read(recipe).data)
     training, validation, test = ([as_characters(codes) for codes in part] for part in text.parts.values())
-    scores = score(LanguageModel(4, LanguageModelRecipe(hidden_size=3)), text)
+    scores, missing = score(LanguageModel(4, LanguageModelRecipe(hidden_size=3)), text)
+    assert missing == ""
+    assert scores.ngram is not None
     tried = {order: NGram(order, training, 4) for order in range(FIRST_ORDER, LAST_ORDER + 1)}
     found = {order: model.perplexity(validation) for order, model in tried.items()}
     chosen = scores.ngram_order
     assert scores.ngram.validation == found[chosen] == min(found[order] for order in found if order <= chosen)
     assert found.get(chosen + 1, 9.0) >= found[chosen], "the next order is worse, and ends the search"
     assert scores.ngram.test == tried[scores.ngram_order].perplexity(test)
+
+
+def test_ngrams_that_fail_cost_no_training_and_the_report_says_why(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no room for all contexts")
+
+    monkeypatch.setattr(NGram, "__init__", fail)
+    directory, [table] = train_run(recipe, tmp_path / "run", None, silent)
+    assert [row[0] for row in table.rows] == ["network", "all symbols equally likely"]
+    assert table.note.endswith(
+        "; the rival 'n-grams' is left out, since it failed: MemoryError: no room for all contexts"
+    )
+    assert load_run(directory).content["metrics"]["ngram"] is None
 
 
 def test_the_same_seed_gives_the_same_weights(recipe: Path, tmp_path: Path) -> None:

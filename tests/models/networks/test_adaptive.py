@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.data.series import TrainingStatistics
+from ostinato.models.data.series import Floats, TrainingStatistics
 from ostinato.models.networks.adaptive import AdaptiveForecaster
 from ostinato.models.networks.ensemble import first_of
 from ostinato.models.networks.features import Features, Target
@@ -71,6 +72,53 @@ def test_the_factor_stays_within_its_bounds_and_answers_above_the_least() -> Non
     *own, _ = network.initial_state(1)
     y, *_ = network(torch.zeros(1, 1, 1), *own, torch.full((1, 1), 2.0))
     assert y[0, 0].tolist() == [7.0, 10.0, 18.0] * 2
+
+
+def factors_by_hand(answers: Floats, x: Floats, rate: float, allowed: float) -> Floats:
+    """The equations, number by number: of a network's own ``answers [T, H, K, P]`` the factors ``[T, K]``."""
+    num_ahead, num_targets, point = answers.shape[1], answers.shape[2], answers.shape[3] // 2
+    factors = np.ones((len(x), num_targets), np.float32)
+    for target in range(num_targets):
+        factor = np.float32(1.0)
+        for step, value in enumerate(x[:, target]):
+            made = [answers[step - ahead, ahead - 1, target] for ahead in range(1, min(num_ahead, step) + 1)]
+            if not np.isnan(value):
+                missed = sum(
+                    bool(
+                        value - one[point] < -factor * (one[point] - one[0])
+                        or value - one[point] > factor * (one[-1] - one[point])
+                    )
+                    for one in made
+                )
+                excess = np.float32(missed) - np.float32(allowed) * np.float32(len(made))
+                factor = np.clip(factor + np.float32(rate / num_ahead) * excess, np.float32(0.5), np.float32(2.0))
+            factors[step, target] = factor
+    return factors
+
+
+def test_each_target_is_judged_by_what_was_forecast_of_it_as_the_equations_say() -> None:
+    torch.manual_seed(0)
+    quantiles = (0.05, 0.3, 0.5, 0.7, 0.95)
+    statistics = TrainingStatistics((5.0, 1.0), (2.0, 1.0), (0.0, 0.0), (9.0, 2.0), (0.0, 0.0))
+    features = Features(
+        ("level", "rain"), (0, 0), statistics, (Target("rain", 1, 1.0, 1.0), Target("level", 0, 5.0, 2.0))
+    )
+    forecasts = Forecasts("pinball", quantiles, num_steps=3)
+    learned = build_forecaster(features, LayersRecipe(cell="gru", hidden_size=4), forecasts)
+    nn.init.normal_(learned.head.weight)
+    network = AdaptiveForecaster(learned, RATE)
+    x = torch.tensor([5.0, 1.0]) + torch.tensor([1.5, 0.5]) * torch.randn(1, 40, 2)
+    x[0, 0] = x[0, 7:12, 0] = x[0, 20, 1] = math.nan
+    with torch.no_grad():
+        own, *_ = learned(x, *learned.initial_state(1))
+        y, *_, factor = network(x, *network.initial_state(1))
+    answers, widened = (forecasts.apart(each, 2)[0].numpy() for each in (own, y))
+    factors = factors_by_hand(answers, x[0, :, [1, 0]].numpy(), RATE, 1.0 - (quantiles[-1] - quantiles[0]))
+    median = answers[..., 2:3]
+    np.testing.assert_array_equal(widened, median + factors[:, None, :, None] * (answers - median))
+    np.testing.assert_array_equal(factor[0].numpy(), factors[-1])
+    assert len(np.unique(factors[:, 0])) > 9 < len(np.unique(factors[:, 1]))
+    assert (np.diff(widened, axis=-1) >= 0.0).all()
 
 
 class Scaled(Fixed):

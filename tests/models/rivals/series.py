@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ostinato.models.data.series import Dataset, Series, TrainingStatistics
+from ostinato.models.data.series import Dataset, Floats, Series, TrainingStatistics
 from ostinato.models.rivals.lag_table import ForecastTask
 from ostinato.models.training.forecasting import origins_of
 
@@ -27,6 +27,16 @@ def windy(num_steps: int = 1000, seed: int = 0) -> Dataset:
     return Dataset(("level", "wind"), ("level",), (series,), words, NOTHING_KNOWN, NOTHING_KNOWN, "")
 
 
+def series_of(values: Floats, validation_start: int, test_start: int) -> Dataset:
+    """One series that has a level alone, ``[N]``."""
+    times = np.arange(len(values)).astype("datetime64[h]").astype("datetime64[s]")
+    table = values[:, None]
+    series = Series("", table, table, np.empty(0, np.float32), times, validation_start, test_start)
+    told = TrainingStatistics((0.0,), (1.0,), (0.0,), (1.0,), (0.0,))
+    return Dataset(("level",), ("level",), (series,), {}, told, told, "")
+
+
 def task_of(dataset: Dataset, num_steps: int = 1, levels: tuple[float, ...] = ()) -> ForecastTask:
-    """The forecasts of the test part, with the wind known ahead."""
-    return ForecastTask(dataset, 0, origins_of(dataset, "test", num_steps), num_steps, 1, levels, known=("wind",))
+    """The forecasts of the test part, with the wind known ahead where there is one."""
+    known = tuple(name for name in dataset.features if name == "wind")
+    return ForecastTask(dataset, 0, origins_of(dataset, "test", num_steps), num_steps, 1, levels, known=known)

@@ -5,6 +5,9 @@ import pytest
 
 from ostinato.models.data.series import Series
 from ostinato.models.rivals.autoregression import Autoregression
+from ostinato.models.rivals.forecasts import RIVALS
+from ostinato.models.rivals.rival import answers_of
+from tests.models.rivals.series import series_of, task_of
 
 
 def test_a_linear_autoregression_finds_its_recursion_and_feeds_itself() -> None:
@@ -27,3 +30,15 @@ def test_too_few_steps_make_no_autoregression() -> None:
     values = np.arange(20, dtype=np.float32)[:, None]
     series = Series("", values, values, np.empty(0, np.float32), np.empty(0, "datetime64[s]"), 12, 16)
     assert Autoregression.fit([series], 0, season_steps=1) is None
+
+
+def test_forecasts_that_grow_beyond_all_numbers_are_told() -> None:
+    # It doubles at each step, from 2^50 on in the test part: 2^250 is two hundred steps later.
+    doubling = 2.0 ** np.minimum(np.arange(300), 60).astype(np.float32)
+    task = task_of(series_of(doubling, 48, 50), num_steps=200)
+    found, sentence = answers_of([one for one in RIVALS if one.name == "linear autoregression"], task)
+    assert found == {}
+    assert sentence == (
+        "the rival 'linear autoregression' is left out, since it failed: OverflowError: its forecasts, fed back, grow "
+        "beyond all numbers"
+    )

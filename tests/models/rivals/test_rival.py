@@ -52,3 +52,21 @@ def test_a_library_that_cannot_be_loaded_is_told_with_what_it_lacks(monkeypatch:
         {},
         "the rival 'trees' is left out, since boosting cannot be loaded: libgomp.so.1: cannot open shared object file",
     )
+
+
+def test_a_rival_that_fails_is_left_out_with_the_cause_and_the_others_answer() -> None:
+    def fail(_: list[int]) -> int | None:
+        raise ZeroDivisionError("a singular matrix")
+
+    assert answers_of([Rival("longest", longest), Rival("ridge", fail), Rival("shortest", shortest)], [3, 1]) == (
+        {"longest": 3, "shortest": 1},
+        "the rival 'ridge' is left out, since it failed: ZeroDivisionError: a singular matrix",
+    )
+
+
+def test_who_interrupts_a_rival_is_obeyed() -> None:
+    def interrupted(_: list[int]) -> int | None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        answers_of([Rival("trees", interrupted)], [1])

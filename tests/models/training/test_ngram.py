@@ -44,6 +44,21 @@ def test_a_model_that_learned_nothing_is_as_perplexed_as_there_are_symbols() -> 
     assert NGram(3, [], num_symbols=7).perplexity(["ab", "c"]) == pytest.approx(7.0)
 
 
+def test_no_discount_is_nothing_so_that_all_symbols_may_come_after_any_context() -> None:
+    # Each letter is two bigrams, edge-a and a-edge: 12 counted once, 6 twice, 4 three times, 6 four times. So Y = 0.5,
+    # and D(3) = 3 - 4 * 0.5 * 6 / 4 = 0: nothing would be left for b after a, which was four times the end.
+    often = {"abc": 4, "de": 3, "fgh": 2, "ijklmn": 1}
+    words = [letter for letters, number in often.items() for letter in letters for _ in range(number)]
+    model = NGram(2, words, num_symbols=15)
+    symbols = ["".join(often)[place] for place in range(14)] + [NGram.EDGE]
+    # All discounts are Y. Below, each letter comes after one symbol, the end after 14: 14 once, so D = 1.
+    for_end = (14 - 1) / 28 + 15 * 1 / 28 / 15
+    assert model.probability("b", "a") == pytest.approx(0.5 / 4 * 15 * 1 / 28 / 15)
+    assert model.probability(NGram.EDGE, "a") == pytest.approx((4 - 0.5) / 4 + 0.5 / 4 * for_end)
+    assert sum(model.probability(symbol, "a") for symbol in symbols) == pytest.approx(1.0)
+    assert model.perplexity(["ab"]) < 1e6
+
+
 def brute_force(order: int, words: list[str], num_symbols: int, symbol: str, context: str) -> float:
     """Chen and Goodman's formula as it is written, by lists and loops alone."""
     edge = NGram.EDGE
