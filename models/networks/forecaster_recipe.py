@@ -12,7 +12,7 @@ from ostinato.models.networks.layers_recipe import CellName, LayersRecipe
 from ostinato.models.recipe import Count, Fraction, RunRecipe, Section
 
 Quantile: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
-Head: TypeAlias = Literal["linear", "recurrent"]
+ForecastHead: TypeAlias = Literal["linear", "recurrent"]
 Loss: TypeAlias = Literal["absolute", "squared", "pinball", "gaussian", "counts"]
 
 
@@ -36,7 +36,7 @@ class ForecasterNetwork(LayersRecipe):
 
     cell: CellName | Annotated[tuple[CellName, ...], Field(min_length=1)]
     forecast: Literal["fed_back", "direct", "attention"] = "fed_back"
-    head: Head = "linear"
+    head: ForecastHead = "linear"
     memory_steps: Count = 168
     memory_size: Count = 32
     quantiles: Annotated[tuple[Quantile, ...], Field(min_length=1)] = (0.1, 0.5, 0.9)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.models.networks.features import Features, GivenColumns
-from ostinato.models.networks.forecaster_recipe import Head
+from ostinato.models.networks.forecaster_recipe import ForecastHead
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers import LayersRecipe, build_layers
-from ostinato.models.networks.steps_ahead import StepsAheadHead
+from ostinato.models.networks.steps_ahead import StepsAhead
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0
@@ -101,7 +101,7 @@ class Forecaster(nn.Module):
 
     Args:
         cycles: features whose codes count on by one at each step.
-        head: what answers the steps ahead: weights of their own for each, or a recurrence (``StepsAheadHead``).
+        head: what answers the steps ahead: weights of their own for each, or a recurrence (``StepsAhead``).
     """
 
     initial_values: Tensor
@@ -115,7 +115,7 @@ class Forecaster(nn.Module):
         recipe: LayersRecipe,
         forecasts: Forecasts,
         cycles: tuple[str, ...] = (),
-        head: Head = "linear",
+        head: ForecastHead = "linear",
     ) -> None:
         super().__init__()
         self.forecasts = forecasts
@@ -130,14 +130,13 @@ class Forecaster(nn.Module):
         self.layers = build_layers(recipe, input_size, self.encoder.amount_names)
         self.state_names = ("last_seen", *self.layers.state_names)
         num_targets = len(features.targets)
-        size = self.layers.output_size
-        self.head: nn.Linear | StepsAheadHead
+        size, num_parts = self.layers.output_size, num_targets * len(forecasts.parts)
+        self.steps_ahead: StepsAhead | None = None
         if head == "recurrent":
-            self.head = StepsAheadHead(size, recipe.dropout, forecasts, num_targets, self.cycle_lengths)
-        else:
-            self.head = nn.Linear(size, forecasts.num_steps * num_targets * len(forecasts.parts))
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            self.steps_ahead = StepsAhead(size, forecasts.num_steps, recipe.dropout, self.cycle_lengths)
+        self.head = nn.Linear(size, num_parts if head == "recurrent" else forecasts.num_steps * num_parts)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def _static_size(self, _features: Features) -> int:
         """How many numbers tell of a series as a whole."""
@@ -152,7 +151,7 @@ class Forecaster(nn.Module):
         return self._answered(*self.heard(x, *states))
 
     def heard(self, x: Tensor, *states: Tensor) -> States:
-        """What the head hears at each step, ``[B, T, H]``; the steps without holes, ``[B, T, F]``; the states after."""
+        """What the layers carry, ``[B, T, S]``; the steps without holes, ``[B, T, F]``; the states after them."""
         filled, encoded = self._encoded(x, states[0])
         return self._heard(filled, encoded, states[1:])
 
@@ -176,10 +175,8 @@ class Forecaster(nn.Module):
         return torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1)
 
     def _answered(self, hidden: Tensor, filled: Tensor, *after: Tensor) -> States:
-        if isinstance(self.head, StepsAheadHead):
-            learned = self.head(hidden, filled)
-        else:
-            learned = self.forecasts.apart(self.head(hidden), len(self.places))
+        heard = hidden if self.steps_ahead is None else self.steps_ahead(hidden, filled)
+        learned = self.forecasts.apart(self.head(heard).flatten(2), len(self.places))
         return self.forecasts.values(self.base(filled), learned, self.units).flatten(-3), *after
 
 
@@ -194,7 +191,7 @@ class StaticForecaster(Forecaster):
         recipe: LayersRecipe,
         forecasts: Forecasts,
         cycles: tuple[str, ...] = (),
-        head: Head = "linear",
+        head: ForecastHead = "linear",
     ) -> None:
         super().__init__(features, recipe, forecasts, cycles, head)
         self.register_buffer("initial_static", torch.tensor(features.static.initial_values()))
@@ -221,7 +218,7 @@ def build_forecaster(
     recipe: LayersRecipe,
     forecasts: Forecasts | None = None,
     cycles: tuple[str, ...] = (),
-    head: Head = "linear",
+    head: ForecastHead = "linear",
 ) -> Forecaster:
     """The network that a recipe asks for, untrained: it forecasts persistence until it has learned."""
     kind = StaticForecaster if features.static.names else Forecaster

@@ -19,47 +19,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ostinato.models.networks.forecasts import Forecasts
 
-
-class StepsAheadHead(nn.Module):
-    """A GRU over the steps ahead, and one linear layer for all of them; untrained it answers 0.
+class StepsAhead(nn.Module):
+    """A GRU over the steps ahead, ``d_k`` of what is above; ``W`` and ``b`` are the forecaster's head.
 
     Args:
-        hidden_size: of what the layers carry, and of the GRU.
-        dropout: of what the linear layer hears.
-        forecasts: what is answered of each target.
-        num_targets: K.
+        hidden_size: S, of what the layers carry, and of the GRU.
+        num_steps: H.
+        dropout: of what the head hears.
         cycle_lengths: float32 ``[F]``, how many codes each feature's cycle has; 0 = it is none.
     """
 
     ahead: Tensor
 
-    def __init__(
-        self, hidden_size: int, dropout: float, forecasts: Forecasts, num_targets: int, cycle_lengths: Tensor
-    ) -> None:
+    def __init__(self, hidden_size: int, num_steps: int, dropout: float, cycle_lengths: Tensor) -> None:
         super().__init__()
-        self.num_parts = len(forecasts.parts)
-        self.num_steps = forecasts.num_steps
+        self.num_steps = num_steps
         self.cycles = [(index, int(length)) for index, length in enumerate(cycle_lengths.tolist()) if length]
-        self.register_buffer("ahead", torch.arange(1.0, self.num_steps + 1.0), persistent=False)
+        self.register_buffer("ahead", torch.arange(1.0, num_steps + 1.0), persistent=False)
         self.layers = nn.GRU(1 + sum(length for _, length in self.cycles), hidden_size, batch_first=True)
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(hidden_size, num_targets * self.num_parts)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Tensor, filled: Tensor) -> Tensor:
-        """What is learned of the steps ahead, ``[B, T, H, K, P]``.
+        """What the head hears of the steps ahead, ``[B, T, H, S]``.
 
         Args:
             hidden: what the layers carry after each step, ``[B, T, S]``.
             filled: the steps' features without holes, ``[B, T, F]``.
         """
-        known = self._known(filled).flatten(0, 1)
-        carried, _ = self.layers(known, hidden.flatten(0, 1).unsqueeze(0))
-        learned: Tensor = self.linear(self.dropout(carried))
-        return learned.reshape(*hidden.shape[:2], self.num_steps, -1, self.num_parts)
+        carried, _ = self.layers(self._known(filled).flatten(0, 1), hidden.flatten(0, 1).unsqueeze(0))
+        heard: Tensor = self.dropout(carried)
+        return heard.reshape(*hidden.shape[:2], self.num_steps, -1)
 
     def _known(self, filled: Tensor) -> Tensor:
         """What is known of each step ahead, ``[B, T, H, C]``."""

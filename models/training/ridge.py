@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ostinato.models.errors import DataError, Diverged
@@ -53,7 +52,6 @@ def fit_readout(
     begun = time.perf_counter()
     network.eval()
     heard, wanted = (torch.cat(parts) for parts in zip(*_heard(network, stretches, recipe.washout_steps), strict=True))
-    head = cast(nn.Linear, network.head)
     known = ~torch.isnan(wanted)
     if not known.any(dim=0).all():
         raise DataError(
@@ -66,8 +64,8 @@ def fit_readout(
         for place, rows in enumerate(patterns.T):
             columns = group == place
             weight, bias = ridge_regression(heard[rows], wanted[rows][:, columns], recipe.ridge)
-            head.weight[columns] = weight.to(head.weight)
-            head.bias[columns] = bias.to(head.bias)
+            network.head.weight[columns] = weight.to(network.head.weight)
+            network.head.bias[columns] = bias.to(network.head.bias)
     validation = validate()
     if not math.isfinite(validation):
         raise Diverged(f"the validation error is {validation}: raise network.ridge")

@@ -14,55 +14,52 @@ from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
-from ostinato.models.networks.steps_ahead import StepsAheadHead
+from ostinato.models.networks.steps_ahead import StepsAhead
 from tests.models.networks.test_recurrent import FEATURES, HOURS, NAN
 
 NUM_STEPS = 4
 QUANTILES = Forecasts("pinball", (0.1, 0.5, 0.9), num_steps=NUM_STEPS)
 
 
-def random_head(cycle_lengths: Tensor, num_targets: int = 2) -> StepsAheadHead:
+def random_steps(cycle_lengths: Tensor) -> StepsAhead:
     torch.manual_seed(1)
-    head = StepsAheadHead(5, 0.0, QUANTILES, num_targets, cycle_lengths).eval()
-    torch.nn.init.normal_(head.linear.weight)
-    torch.nn.init.normal_(head.linear.bias)
-    return head
+    return StepsAhead(5, NUM_STEPS, 0.0, cycle_lengths).eval()
 
 
-def told(head: StepsAheadHead, hidden: NDArray[np.float64], known: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def told(steps: StepsAhead, hidden: NDArray[np.float64], known: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The reference: the equations, a step ahead at a time, for one row and one step."""
-    weights = {name: weight.detach().double().numpy() for name, weight in head.layers.named_parameters()}
+    weights = {name: weight.detach().double().numpy() for name, weight in steps.layers.named_parameters()}
     made = []
-    for step, x in enumerate(known, start=1):
-        x = np.concatenate([[step / len(known)], x])
+    for ahead, codes in enumerate(known, start=1):
+        x = np.concatenate([[ahead / len(known)], codes])
         given = weights["weight_ih_l0"] @ x + weights["bias_ih_l0"]
         carried = weights["weight_hh_l0"] @ hidden + weights["bias_hh_l0"]
         (r_x, z_x, n_x), (r_h, z_h, n_h) = np.split(given, 3), np.split(carried, 3)
         r, z = (1.0 / (1.0 + np.exp(-gate)) for gate in (r_x + r_h, z_x + z_h))
         hidden = (1.0 - z) * np.tanh(n_x + r * n_h) + z * hidden
-        made.append(head.linear.weight.detach().double().numpy() @ hidden + head.linear.bias.detach().double().numpy())
+        made.append(hidden)
     return np.stack(made)
 
 
 def test_it_is_its_equations_and_the_cycle_goes_on_past_its_end() -> None:
-    head = random_head(torch.tensor([0.0, 24.0]))
+    steps = random_steps(torch.tensor([0.0, 24.0]))
     hidden = torch.randn(2, 3, 5)
     filled = torch.tensor([[[1.0, 22.0], [2.0, 0.0], [3.0, 9.0]], [[0.0, 23.0], [5.0, 1.0], [9.0, 20.0]]])
-    made = head(hidden, filled).detach()
-    assert made.shape == (2, 3, NUM_STEPS, 2, 3)
+    made = steps(hidden, filled).detach()
+    assert made.shape == (2, 3, NUM_STEPS, 5)
     for row in range(2):
         for step in range(3):
             hours = [(int(filled[row, step, 1]) + ahead) % 24 for ahead in range(1, NUM_STEPS + 1)]
-            by_hand = told(head, hidden[row, step].double().numpy(), [np.eye(24)[hour] for hour in hours])
-            np.testing.assert_allclose(made[row, step].reshape(NUM_STEPS, -1), by_hand, atol=1e-5)
+            by_hand = told(steps, hidden[row, step].double().numpy(), [np.eye(24)[hour] for hour in hours])
+            np.testing.assert_allclose(made[row, step], by_hand, atol=1e-5)
 
 
 def test_without_cycles_it_is_told_how_far_ahead_it_is() -> None:
-    head = random_head(torch.zeros(2))
+    steps = random_steps(torch.zeros(2))
     hidden = torch.randn(1, 1, 5)
-    made = head(hidden, torch.zeros(1, 1, 2)).detach()
-    by_hand = told(head, hidden[0, 0].double().numpy(), [np.zeros(0)] * NUM_STEPS)
-    np.testing.assert_allclose(made[0, 0].reshape(NUM_STEPS, -1), by_hand, atol=1e-5)
+    made = steps(hidden, torch.zeros(1, 1, 2)).detach()
+    by_hand = told(steps, hidden[0, 0].double().numpy(), [np.zeros(0)] * NUM_STEPS)
+    np.testing.assert_allclose(made[0, 0], by_hand, atol=1e-5)
 
 
 def with_recurrent_head(static: bool) -> Forecaster:
@@ -70,8 +67,7 @@ def with_recurrent_head(static: bool) -> Forecaster:
     features = HOURS if static else replace(HOURS, static=GivenColumns((), (), HOURS.static.statistics))
     recipe = LayersRecipe.model_validate({"cell": "gru", "hidden_size": 5})
     network = build_forecaster(features, recipe, QUANTILES, ("hour",), "recurrent").eval()
-    assert isinstance(network.head, StepsAheadHead)
-    torch.nn.init.normal_(network.head.linear.weight)
+    torch.nn.init.normal_(network.head.weight)
     return network
 
 
