@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 import torch
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ostinato.models.errors import RecipeError
 
@@ -78,10 +78,6 @@ class TrainingRecipe(Section):
     ``decay_factor``: of the schedules ``step``, ``exponential`` and ``plateau``: what the learning rate is multiplied
     by.
     ``decay_epochs``: of the schedules ``step``, ``exponential`` and ``plateau``: after how many epochs.
-    ``restarts``: after ``max_epochs``, training begins again from its best weights, once for each number of the list,
-    for so many epochs, more than ``warm_up_epochs``. Each time the optimiser is new and the whole schedule runs
-    ("SGDR": warm restarts). Patience counts within each.
-    ``restart_rate``: the highest learning rate after a restart; None = ``learning_rate``.
     ``max_gradient_norm``: longer gradients are shortened to this (Pascanu et al., 2013).
     ``max_gradient_value``: each number of a gradient is clipped to this; None = not.
     ``l1``: this times the sum of ``|w|`` over all weight matrices, without biases, is added to the loss.
@@ -104,8 +100,6 @@ class TrainingRecipe(Section):
     warm_up_epochs: NotNegative = 0.0
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     decay_epochs: Count = 5
-    restarts: tuple[Count, ...] = ()
-    restart_rate: Annotated[float, Field(gt=0, le=1e36)] | None = None
     max_gradient_norm: Positive | None = 1.0
     max_gradient_value: Positive | None = None
     l1: NotNegative = 0.0
@@ -127,24 +121,6 @@ class TrainingRecipe(Section):
             f"{path}: training.warm_up_epochs: {self.warm_up_epochs:g}{default} is no less than training.max_epochs "
             f"({self.max_epochs}), so the learning rate would only rise"
         )
-
-    @field_validator("restarts")
-    @classmethod
-    def _outlast_warm_ups(cls, restarts: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        warm_up = info.data.get("warm_up_epochs", 0.0)
-        if restarts and min(restarts) <= warm_up:
-            raise ValueError(
-                f"{min(restarts)} is no more than training.warm_up_epochs ({warm_up:g}), so the learning rate would "
-                "only rise"
-            )
-        return restarts
-
-    @field_validator("restart_rate")
-    @classmethod
-    def _has_restarts(cls, rate: float | None, info: ValidationInfo) -> float | None:
-        if rate is not None and info.data.get("restarts") == ():
-            raise ValueError("is the learning rate after a restart, and training.restarts has none")
-        return rate
 
     @field_validator("device")
     @classmethod

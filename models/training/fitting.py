@@ -26,9 +26,7 @@ from ostinato.models.training.job import Job
 from ostinato.models.training.optimisation import (
     build_optimizer,
     clip_gradients,
-    cycle_at,
     learning_rate,
-    most_epochs,
     penalty,
     set_learning_rate,
 )
@@ -200,7 +198,6 @@ class _Course:
 
     def __post_init__(self) -> None:
         self.optimizer: Optimizer = build_optimizer(self.network, self.recipe)
-        self._num_epochs = most_epochs(self.recipe)
 
     def resume(self) -> None:
         """Begin where the checkpoint is, if there is one."""
@@ -211,22 +208,18 @@ class _Course:
         self.best = checkpoint.best
         self.best_epoch, self.seconds = checkpoint.content["best_epoch"], checkpoint.content["seconds"]
         self.history = [PastEpoch(**past) for past in checkpoint.content["history"]]
-        self.job.tell(f"resumed after epoch {len(self.history)} of {self._num_epochs}")
+        self.job.tell(f"resumed after epoch {len(self.history)} of {self.recipe.max_epochs}")
         self._report()
 
     def is_over(self) -> bool:
         """Whether all epochs are done, or patience is."""
-        patience, done = self.recipe.patience_epochs, len(self.history)
-        own = [past.validation for past in self.history[cycle_at(self.recipe, done).first :]]
-        waited = len(own) - own.index(min(own)) - 1 if own else 0
-        return done >= self._num_epochs or (patience is not None and waited >= patience)
+        patience = self.recipe.patience_epochs
+        waited = len(self.history) - self.best_epoch
+        return len(self.history) >= self.recipe.max_epochs or (patience is not None and waited >= patience)
 
     def train_epoch(self, begin_epoch: BeginEpoch) -> None:
         """Learn from all batches of the next epoch once."""
-        done = len(self.history)
-        number = done + 1
-        if done and cycle_at(self.recipe, done).first == done:
-            self._restart()
+        number = len(self.history) + 1
         self._losses, self._norms = [], []
         shown = time.perf_counter()
         self.network.train()
@@ -236,8 +229,8 @@ class _Course:
             self._train_batch(loss, number, epoch.num_batches)
             if time.perf_counter() - shown > REPORT_SECONDS:
                 shown = time.perf_counter()
-                learned = len(self._losses)
-                self._report(f"batch {learned}/{epoch.num_batches}  loss {sum(self._losses) / learned:.4f}  ")
+                done = len(self._losses)
+                self._report(f"batch {done}/{epoch.num_batches}  loss {sum(self._losses) / done:.4f}  ")
         self.network.eval()
 
     def end_epoch(self, validation: float) -> None:
@@ -278,11 +271,6 @@ class _Course:
             self.label,
         )
 
-    def _restart(self) -> None:
-        """Begin from the best weights, with nothing that the optimiser remembers."""
-        self.network.load_state_dict(self.best)
-        self.optimizer = build_optimizer(self.network, self.recipe)
-
     def _train_batch(self, loss: Tensor, number: int, num_batches: int) -> None:
         batch_loss = loss.item()
         if not math.isfinite(batch_loss):
@@ -298,7 +286,7 @@ class _Course:
 
     def _report(self, within: str = "") -> None:
         before = f"{self.label} {self.history[-1].validation:.4f}" if self.history else ""
-        self.job.report(len(self.history), self._num_epochs, f"{within}{before}".rstrip())
+        self.job.report(len(self.history), self.recipe.max_epochs, f"{within}{before}".rstrip())
 
     def _seconds(self) -> float:
         return self.seconds + time.perf_counter() - self._begun

@@ -21,8 +21,8 @@ class GenerationTraining(TrainingRecipe):
     """How it is trained.
 
     ``label_smoothing``: what part of the probability all codes share (Szegedy et al., 2016).
-    ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in epoch ``max_epochs``, and stays
-    there; 0 is teacher forcing.
+    ``sampling_rate``: scheduled sampling rises from 0 in the first epoch to this in epoch ``max_epochs``; 0 is teacher
+    forcing.
     ``unknown_rate``: how often a symbol of a source is read as the unknown symbol, where there is one, so that the
     network learns to handle it.
     """
@@ -57,8 +57,7 @@ def fit_pairs(
     num_batches = math.ceil(len(pairs) / recipe.batch_size)
 
     def begin_epoch(epoch: int) -> Epoch:
-        risen = recipe.sampling_rate * (epoch - 1) / max(1, recipe.max_epochs - 1)
-        sampling_rate = min(recipe.sampling_rate, risen)
+        sampling_rate = recipe.sampling_rate * (epoch - 1) / max(1, recipe.max_epochs - 1)
 
         def loss(rows: Tensor) -> Tensor:
             batch = pairs.batch(rows).to(recipe.device)

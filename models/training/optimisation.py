@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,30 +17,6 @@ from ostinato.models.recipe import TrainingRecipe
 
 # The first batch learns too.
 _LEAST_OF_WARM_UP = 0.01
-
-
-class Cycle(NamedTuple):
-    """What is between two restarts: the epochs that were before it, how many it has, and its highest learning rate."""
-
-    first: int
-    num_epochs: int
-    learning_rate: float
-
-
-def cycle_at(recipe: TrainingRecipe, epochs: float) -> Cycle:
-    """The cycle that training is in after so many epochs, parts of one counted; after the last epoch, the last."""
-    cycle = Cycle(0, recipe.max_epochs, recipe.learning_rate)
-    for num_epochs in recipe.restarts:
-        end = cycle.first + cycle.num_epochs
-        if epochs < end:
-            break
-        cycle = Cycle(end, num_epochs, recipe.restart_rate or recipe.learning_rate)
-    return cycle
-
-
-def most_epochs(recipe: TrainingRecipe) -> int:
-    """Those of all cycles."""
-    return recipe.max_epochs + sum(recipe.restarts)
 
 
 def build_optimizer(network: nn.Module, recipe: TrainingRecipe) -> Optimizer:
@@ -69,21 +44,14 @@ def learning_rate(recipe: TrainingRecipe, epochs: float, validations: Sequence[f
     Args:
         validations: the validation error of each epoch that has ended.
     """
-    cycle = cycle_at(recipe, epochs)
-    own = epochs - cycle.first
-    if own < recipe.warm_up_epochs:
-        return cycle.learning_rate * max(_LEAST_OF_WARM_UP, own / recipe.warm_up_epochs)
-    length = cycle.num_epochs - recipe.warm_up_epochs
-    return cycle.learning_rate * _fallen_to(recipe, own - recipe.warm_up_epochs, length, validations[cycle.first :])
+    if epochs < recipe.warm_up_epochs:
+        return recipe.learning_rate * max(_LEAST_OF_WARM_UP, epochs / recipe.warm_up_epochs)
+    return recipe.learning_rate * _fallen_to(recipe, epochs - recipe.warm_up_epochs, validations)
 
 
-def _fallen_to(recipe: TrainingRecipe, epochs: float, length: float, validations: Sequence[float]) -> float:
-    """The part of the highest learning rate that is left so many epochs after the warm-up.
-
-    Args:
-        length: the epochs of the cycle that are after the warm-up.
-    """
-    progress = min(1.0, epochs / max(length, 1e-9))
+def _fallen_to(recipe: TrainingRecipe, epochs: float, validations: Sequence[float]) -> float:
+    """The part of the highest learning rate that is left so many epochs after the warm-up."""
+    progress = min(1.0, epochs / max(recipe.max_epochs - recipe.warm_up_epochs, 1e-9))
     match recipe.schedule:
         case "cosine":
             return 0.5 * (1.0 + math.cos(math.pi * progress))

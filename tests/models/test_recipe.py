@@ -75,18 +75,11 @@ def test_dates_are_midnights_and_zones_become_utc(tmp_path: Path) -> None:
         ('["load", "wind"]', '["load", "load"]', r"features: a column occurs twice"),
         ("2024-01-04", "2024-02-04", r"validation_from must be earlier than test_from"),
         ('name = "load"', 'name = "../load"', r"name: String should match pattern"),
-        ("[network]", "[training]\nrestarts = [0]\n[network]", r"training\.restarts\.0: .* greater than or equal to 1"),
-        (
-            "[network]",
-            "[training]\nwarm_up_epochs = 2\nrestarts = [5, 2]\n[network]",
-            r"training\.restarts: .*2 is no more than training\.warm_up_epochs \(2\)",
-        ),
         (
             "[network]",
             "[training]\nwarm_up_epochs = 5\nmax_epochs = 5\n[network]",
             r"recipe\.toml: training\.warm_up_epochs: 5 is no less than training\.max_epochs \(5\), so the learning",
         ),
-        ("[network]", "[training]\nrestart_rate = 1e-3\n[network]", r"training\.restart_rate: .*restarts has none"),
         ("[network]", "least = nan\n[network]", r"data\.least: Input should be a finite number"),
         (
             "[network]",

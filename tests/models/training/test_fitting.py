@@ -76,56 +76,6 @@ def test_the_weights_of_the_epoch_with_the_least_error_stay() -> None:
     assert shown == [(1, 3, "error 0.5000"), (2, 3, "error 0.2000"), (3, 3, "error 0.3000")]
 
 
-def test_a_restart_begins_from_the_best_weights_with_a_new_optimiser() -> None:
-    network = nn.Linear(1, 1, bias=False)
-    errors = iter([0.5, 0.2, 0.3, 0.4, 0.1])
-    before: list[float] = []
-    after: list[float] = []
-    remembers: list[bool] = []
-
-    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        remembers.append(bool(optimizer.state))
-
-    def loss(_rows: Tensor) -> Tensor:
-        before.append(network.weight.item())
-        return (network.weight - 7).square().sum()
-
-    def validate() -> float:
-        after.append(network.weight.item())
-        return next(errors)
-
-    hook = register_optimizer_step_pre_hook(note)
-    try:
-        recipe = TrainingRecipe(batch_size=1, max_epochs=3, restarts=(2,))
-        shown: list[tuple[int, int, str]] = []
-        fitted = fit_rows(network, 1, recipe, loss, validate, Job(lambda *step: shown.append(step)), "error")
-    finally:
-        hook.remove()
-    # The second epoch was the best of the first three.
-    assert before[1:] == [after[0], after[1], after[1], after[3]]
-    assert remembers == [False, True, True, False, True]
-    assert (fitted.num_epochs, fitted.best_epoch, fitted.validation) == (5, 5, 0.1)
-    assert [(done, total) for done, total, _ in shown] == [(number, 5) for number in (1, 2, 3, 4, 5)]
-
-
-@pytest.mark.parametrize(
-    ("errors", "best"),
-    [
-        # Worse than before the restart, but better from epoch to epoch.
-        ([0.2, 0.3, 0.6, 0.5, 0.4, 0.3], 1),
-        # Two epochs that are no better than the first after the restart.
-        ([0.2, 0.3, 0.4, 0.5, 0.4], 1),
-        ([0.2, 0.3, 0.1, 0.1, 0.1], 3),
-    ],
-)
-def test_patience_counts_from_the_best_epoch_since_the_restart(errors: list[float], best: int) -> None:
-    network = nn.Linear(1, 1)
-    recipe = TrainingRecipe(max_epochs=2, restarts=(4,), patience_epochs=2)
-    coming = iter(errors)
-    fitted = fit_rows(network, 1, recipe, lambda _rows: network.weight.sum(), lambda: next(coming), NOBODY, "error")
-    assert (fitted.num_epochs, fitted.best_epoch) == (len(errors), best)
-
-
 def test_a_batch_learns_from_its_own_gradient_alone() -> None:
     network = nn.Linear(1, 1, bias=False)
     gradients: list[float] = []

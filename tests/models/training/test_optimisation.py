@@ -11,9 +11,7 @@ from ostinato.models.training.fitting import fit_rows
 from ostinato.models.training.optimisation import (
     build_optimizer,
     clip_gradients,
-    cycle_at,
     learning_rate,
-    most_epochs,
     num_plateaus,
     penalty,
 )
@@ -47,26 +45,6 @@ def test_stairs_are_stairs_and_a_plateau_is_so_many_epochs_without_a_better_erro
     assert [num_plateaus(errors[:count], 2) for count in range(10)] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
     plateau = TrainingRecipe(learning_rate=1.0, schedule="plateau", decay_epochs=2, decay_factor=0.1)
     assert learning_rate(plateau, 9, errors) == pytest.approx(1e-3)
-
-
-def test_a_restart_begins_the_whole_schedule_again_at_its_own_rate() -> None:
-    recipe = TrainingRecipe(learning_rate=8.0, max_epochs=10, warm_up_epochs=2, restarts=(4, 6), restart_rate=2.0)
-    # Of 4 epochs and of 6, 2 warm up: half of the warm-up, all of it, half of the cosine. The first batch learns too.
-    found = [learning_rate(recipe, epochs, ()) for epochs in (10, 11, 12, 13)]
-    assert found == pytest.approx([0.02, 1.0, 2.0, 1.0])
-    found = [learning_rate(recipe, epochs, ()) for epochs in (14, 15, 16, 18, 20)]
-    assert found == pytest.approx([0.02, 1.0, 2.0, 1.0, 0.0])
-    assert [cycle_at(recipe, epochs).first for epochs in (0, 9.9, 10, 13.9, 14, 20)] == [0, 0, 10, 10, 14, 14]
-    assert most_epochs(recipe) == 20
-    assert learning_rate(recipe.model_copy(update={"restart_rate": None}), 12, ()) == 8.0
-
-
-def test_a_plateau_is_forgotten_at_a_restart() -> None:
-    recipe = TrainingRecipe(
-        learning_rate=1.0, schedule="plateau", decay_epochs=2, decay_factor=0.5, max_epochs=4, restarts=(4,)
-    )
-    errors = [1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0]
-    assert [learning_rate(recipe, count, errors[:count]) for count in (3, 4, 6, 7)] == [0.5, 1.0, 1.0, 0.5]
 
 
 def test_penalties_are_of_matrices_and_not_of_biases() -> None:
