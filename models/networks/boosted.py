@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ostinato.models.networks.ensemble import Ensemble
 from ostinato.models.networks.features import Features
 from ostinato.models.networks.forecasts import Forecasts
-from ostinato.models.networks.recurrent import States, count_on, fill_last_seen
+from ostinato.models.networks.recurrent import States, fill_and_count_on, fill_last_seen
 
 _ROWS = 256
 _CHANGES = (1, 3, 6, 12, 24)
@@ -136,9 +136,10 @@ class TreeForecaster(nn.Module):
 
     def rows(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """What the trees are given of each step, ``[B, T, C]``, and the filled steps with those before them."""
-        filled, seen = fill_last_seen(x, past[:, -1])
         if self.has_cycles:
-            filled = count_on(filled, seen, self.cycle_lengths)
+            filled, _ = fill_and_count_on(x, past[:, -1], self.cycle_lengths)
+        else:
+            filled, _ = fill_last_seen(x, past[:, -1])
         steps = torch.cat([past, filled], dim=1)
 
         now = torch.arange(x.shape[1], device=x.device).unsqueeze(-1) + self.num_lags

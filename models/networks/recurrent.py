@@ -25,7 +25,7 @@ MAX_DEVIATIONS = 5.0
 States: TypeAlias = tuple[Tensor, ...]
 
 
-def fill_last_seen(x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
+def fill_last_seen(x: Tensor, last_seen: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Replace each NaN by the feature's last seen value; nothing but data movement, so exact for any cut of the steps.
 
     The valid values of a feature are packed into a table behind ``last_seen``; each step reads the row that counts
@@ -34,11 +34,12 @@ def fill_last_seen(x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         x: ``[B, T, F]``, NaN where missing.
         last_seen: ``[B, F]``, what was last seen before the first step.
+        seen: ``[B, T, F]`` (bool), which values count; None = all that are no NaN.
 
     Returns:
         filled ``[B, T, F]`` and seen ``[B, T, F]`` (bool), which values were there.
     """
-    seen = ~torch.isnan(x)
+    seen = ~torch.isnan(x) if seen is None else seen
     row = torch.cumsum(seen.to(torch.int64), dim=1)
     dump = torch.full_like(row, x.shape[1] + 1)
     table = torch.cat([last_seen.unsqueeze(1), torch.zeros_like(x), torch.zeros_like(x[:, :1])], dim=1)
@@ -46,21 +47,24 @@ def fill_last_seen(x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
     return torch.gather(table, 1, row), seen
 
 
-def count_on(filled: Tensor, seen: Tensor, lengths: Tensor) -> Tensor:
-    """Codes that were filled, moved on by one for each step since they were seen: the hour after 23 is 0.
+def fill_and_count_on(x: Tensor, last_seen: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``fill_last_seen``; codes of cycles move on by one for each step since they were seen: after hour 23 comes 0.
 
-    Whole numbers far below 2^24, so exact for any cut of the steps.
+    A number that is no code of its cycle counts as missing, as an unknown word does, and between two codes the nearest
+    one is meant. So all that is counted are whole numbers far below 2^24, and it is exact for any cut of the steps.
 
     Args:
-        filled, seen: as ``fill_last_seen`` makes them, ``[B, T, F]``.
+        x, last_seen: as of ``fill_last_seen``.
         lengths: float32 ``[F]``, how many codes a cycle has; 0 = it is none, and left as it is.
     """
+    is_cycle = lengths > 0
+    lowest, highest = torch.where(is_cycle, 0.0, -torch.inf), torch.where(is_cycle, lengths - 1.0, torch.inf)
+    filled, seen = fill_last_seen(x, last_seen, (x >= lowest) & (x <= highest))
     steps = torch.cumsum(torch.ones_like(filled), dim=1)
-    nowhere = torch.zeros_like(steps[:, 0])
-    last, _ = fill_last_seen(torch.where(seen, steps, torch.nan), nowhere)
-    moved = filled + (steps - last)
+    last, _ = fill_last_seen(steps, torch.zeros_like(steps[:, 0]), seen)
+    moved = torch.round(filled) + (steps - last)
     length = lengths.clamp(min=1.0)
-    return torch.where(lengths > 0, moved - length * torch.floor(moved / length), filled)
+    return torch.where(is_cycle, moved - length * torch.floor(moved / length), filled), seen | is_cycle
 
 
 class InputEncoder(nn.Module):
@@ -156,10 +160,10 @@ class Forecaster(nn.Module):
         return self._heard(filled, encoded, states[1:])
 
     def _encoded(self, x: Tensor, last_seen: Tensor) -> tuple[Tensor, Tensor]:
-        filled, seen = fill_last_seen(x, last_seen)
         if self.has_cycles:
-            filled = count_on(filled, seen, self.cycle_lengths)
-            seen = seen | (self.cycle_lengths > 0)
+            filled, seen = fill_and_count_on(x, last_seen, self.cycle_lengths)
+        else:
+            filled, seen = fill_last_seen(x, last_seen)
         return filled, self.encoder(filled, seen)
 
     def _heard(self, filled: Tensor, encoded: Tensor, states: States) -> States:

@@ -14,7 +14,13 @@ from ostinato.models.errors import RecipeError
 from ostinato.models.networks.features import Features, GivenColumns, Target
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers_recipe import LayersRecipe
-from ostinato.models.networks.recurrent import InputEncoder, StaticForecaster, build_forecaster, fill_last_seen
+from ostinato.models.networks.recurrent import (
+    InputEncoder,
+    StaticForecaster,
+    build_forecaster,
+    fill_and_count_on,
+    fill_last_seen,
+)
 
 # Two amounts and a code of three words.
 FEATURES = Features(
@@ -212,6 +218,31 @@ def test_an_hour_that_is_missing_is_the_next_one_and_counts_as_seen() -> None:
     with torch.no_grad():
         one, other = (network(x, static, *network.initial_state(1)) for x in (told, left_out))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("hour", [3e38, 1e9, -3.0, 24.0, float("inf"), float("-inf")])
+def test_a_number_that_is_no_hour_counts_as_missing(hour: float) -> None:
+    network = random_network(Forecasts())
+    static = torch.tensor([[0.0, 50.0]])
+    given = torch.tensor([[[10.0, 22.0], [11.0, hour], [12.0, NAN], [13.0, NAN]]])
+    left_out = torch.tensor([[[10.0, 22.0], [11.0, NAN], [12.0, NAN], [13.0, NAN]]])
+    with torch.no_grad():
+        one, other = (network(x, static, *network.initial_state(1)) for x in (given, left_out))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("hour", [3e38, 5.3, 1.0 - 5.0 * 2.0**-24, -1e-9, float("inf")])
+def test_counting_on_is_the_same_to_the_bit_however_the_steps_are_cut(hour: float) -> None:
+    x = torch.tensor([[[hour], [NAN], [NAN], [NAN], [NAN]]])
+    lengths, last = torch.tensor([24.0]), torch.tensor([[7.0]])
+    whole, _ = fill_and_count_on(x, last, lengths)
+    parts = []
+    for step in torch.split(x, 1, dim=1):
+        filled, _ = fill_and_count_on(step, last, lengths)
+        last = filled[:, -1]
+        parts.append(filled)
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    assert torch.equal(whole, torch.round(whole))
 
 
 def test_what_is_known_of_a_series_changes_its_forecast_and_what_is_missing_is_the_usual() -> None:
