@@ -47,8 +47,11 @@ def quantize_layers(model: ir.Model) -> Counter[str]:
             rewrite = _REWRITES.get(node.op_type)
             if rewrite is None or not _is_plain(node):
                 continue
-            nodes = Nodes(np.float32)
-            values = rewrite(nodes, node, f"int8_{node.op_type}_{made.total()}")[: len(node.outputs)]
+            nodes, prefix = Nodes(np.float32), f"int8_{node.op_type}_{made.total()}"
+            values = rewrite(nodes, node, prefix)[: len(node.outputs)]
+            # Names of their own: those that a body gives by itself may be those of values around it.
+            for index, value in enumerate(each for one in nodes.made for each in one.outputs):
+                value.name = f"{prefix}/around.{index}"
             for old, new in zip(node.outputs, values, strict=True):
                 new.type, new.shape = old.type, old.shape
             ir.convenience.replace_nodes_and_values(graph, node, [node], nodes.made, node.outputs, values)

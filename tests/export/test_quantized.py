@@ -17,9 +17,14 @@ from typer.testing import CliRunner
 
 from ostinato.cli import app
 from ostinato.export.errors import ExportError
+from ostinato.export.exporter import export_module
 from ostinato.export.proofs.proof import Proof
 from ostinato.export.quantized import check_quantization, make_quantized, quantize_graph
 from ostinato.export.version_directory import Exported
+from ostinato.models.data.series import TrainingStatistics
+from ostinato.models.networks.features import Features, Target
+from ostinato.models.networks.layers_recipe import LayersRecipe
+from ostinato.models.networks.recurrent import build_forecaster
 from ostinato.service.artifact.manifest import ALONE, ANY, BY_ITSELF, GraphFile, Manifest, Parity
 from ostinato.service.artifact.numbers import largest_difference
 from ostinato.service.artifact.tensors import Input, Output
@@ -254,6 +259,23 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     for to, limit in (("", 0.1), ("int8-rows", -1.0), ("int8", float("nan"))):
         with pytest.raises(ExportError, match="--max-loss"):
             check_quantization(to, limit)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_layer_in_the_body_of_a_loop_keeps_its_names_apart_from_those_around_it(tmp_path: Path) -> None:
+    features = Features(
+        ("level", "hour"),
+        (0, 24),
+        TrainingStatistics((10.0, 11.0), (2.0, 7.0), (5.0, 0.0), (15.0, 23.0), (0.0, 0.0)),
+        (Target("level", 0, 10.0, 0.5),),
+    )
+    # The second layer is a loop in Python, so all of a step becomes the body of a scan.
+    network = build_forecaster(features, LayersRecipe(cell=("lstm", "minimal"), hidden_size=8), cycles=("hour",))
+    given = Input(name="x", dtype="float32", shape=("B", "T", 2), features=features.names, missing=True)
+    made = make_quantized(
+        lambda place: export_module(network, given, place, name="own"), tmp_path / "int8", to="int8-rows"
+    )
+    assert made.manifest.promise == ANY
 
 
 def layer() -> nn.Module:
