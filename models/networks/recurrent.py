@@ -21,6 +21,8 @@ from ostinato.models.networks.steps_ahead import StepsAhead
 
 # Beyond this an amount counts as this: a sensor's outlier must not drown what the layers have learned.
 MAX_DEVIATIONS = 5.0
+# Rows of so many sequences and steps go through their steps ahead at once, where nothing is learned.
+_ROWS_AHEAD = 4096
 
 States: TypeAlias = tuple[Tensor, ...]
 
@@ -179,9 +181,24 @@ class Forecaster(nn.Module):
         return torch.cat(last, dim=-1).unsqueeze(-2).unsqueeze(-1)
 
     def _answered(self, hidden: Tensor, filled: Tensor, *after: Tensor) -> States:
-        heard = hidden if self.steps_ahead is None else self.steps_ahead(hidden, filled)
-        learned = self.forecasts.apart(self.head(heard).flatten(2), len(self.places))
+        learned = self.forecasts.apart(self._learned(hidden, filled), len(self.places))
         return self.forecasts.values(self.base(filled), learned, self.units).flatten(-3), *after
+
+    def _learned(self, hidden: Tensor, filled: Tensor) -> Tensor:
+        """What the head answers at each step, ``[B, T, O]``."""
+        if self.steps_ahead is None:
+            learned: Tensor = self.head(hidden)
+            return learned
+        if torch.compiler.is_exporting() or torch.is_grad_enabled():
+            return self._learned_ahead(self.steps_ahead, hidden, filled)
+        # Each row has all steps ahead in memory: of a whole series, or many, that is more than there may be.
+        num_steps = max(1, _ROWS_AHEAD // len(hidden))
+        parts = zip(torch.split(hidden, num_steps, dim=1), torch.split(filled, num_steps, dim=1), strict=True)
+        return torch.cat([self._learned_ahead(self.steps_ahead, *part) for part in parts], dim=1)
+
+    def _learned_ahead(self, steps_ahead: StepsAhead, hidden: Tensor, filled: Tensor) -> Tensor:
+        learned: Tensor = self.head(steps_ahead(hidden, filled)).flatten(2)
+        return learned
 
 
 class StaticForecaster(Forecaster):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from ostinato.models.networks import recurrent
 from ostinato.models.networks.features import GivenColumns
 from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
 from ostinato.models.networks.forecasts import Forecasts
@@ -85,6 +86,20 @@ def test_several_targets_answer_in_chunks_what_the_whole_does(static: bool) -> N
             states = tuple(after)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole)
     assert whole.shape == (1, 5, len(QUANTILES.names(("level", "flow"))))
+
+
+def test_of_long_series_few_rows_go_through_their_steps_ahead_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = with_recurrent_head(static=False)
+    x = torch.randn(3, 20, 2)
+    whole, *_ = network(x, *network.initial_state(3))
+    assert network.steps_ahead is not None
+    rows: list[int] = []
+    network.steps_ahead.layers.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    monkeypatch.setattr(recurrent, "_ROWS_AHEAD", 24)
+    with torch.no_grad():
+        in_parts, *_ = network(x, *network.initial_state(3))
+    assert rows == [24, 24, 12]
+    torch.testing.assert_close(in_parts, whole)
 
 
 def test_untrained_it_is_persistence() -> None:
