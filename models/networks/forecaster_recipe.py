@@ -55,8 +55,6 @@ class ForecasterNetwork(LayersRecipe):
             raise ValueError(f"{given[0]}: is of forecast = 'attention'")
         if self.head == "recurrent" and self.forecast != "direct":
             raise ValueError("head: a recurrent one is of forecast = 'direct', which answers several steps ahead")
-        if self.head == "recurrent" and set(self.cells) == {"echo_state"}:
-            raise ValueError("head: of echo_state it is linear, as its weights are found without a gradient")
         return self
 
 
@@ -132,6 +130,12 @@ class Recipe(RunRecipe):
             raise ValueError(
                 f"data.known_future: what is forecast by {self.network.forecast!r} reads nothing of the future, except "
                 "data.cycles; network.forecast = 'fed_back' does"
+            )
+        has_closed_form = set(self.network.cells) == {"echo_state"} and self.training.loss in ("absolute", "squared")
+        if self.network.head == "recurrent" and has_closed_form:
+            raise ValueError(
+                f"network.head: of echo_state and the loss {self.training.loss!r} it is linear, as its weights are "
+                "found without a gradient; other losses, or another cell, take a recurrent one"
             )
         if self.trees is not None:
             self._check_trees()

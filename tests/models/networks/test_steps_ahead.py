@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ostinato.models.networks import recurrent
 from ostinato.models.networks.features import GivenColumns
-from ostinato.models.networks.forecaster_recipe import ForecasterNetwork
+from ostinato.models.networks.forecaster_recipe import ForecasterNetwork, Recipe
 from ostinato.models.networks.forecasts import Forecasts
 from ostinato.models.networks.layers_recipe import LayersRecipe
 from ostinato.models.networks.recurrent import Forecaster, build_forecaster
@@ -114,9 +114,23 @@ def test_untrained_it_is_persistence() -> None:
     [
         ({"forecast": "fed_back"}, "a recurrent one is of forecast = 'direct'"),
         ({"forecast": "attention"}, "a recurrent one is of forecast = 'direct'"),
-        ({"forecast": "direct", "cell": "echo_state"}, "of echo_state it is linear"),
     ],
 )
 def test_a_head_that_cannot_be_is_refused(network: dict[str, str], cause: str) -> None:
     with pytest.raises(ValidationError, match=cause):
         ForecasterNetwork.model_validate({"cell": "gru", "head": "recurrent"} | network)
+
+
+@pytest.mark.parametrize("loss", ["absolute", "squared", "pinball"])
+def test_of_echo_states_it_is_linear_where_the_weights_are_found_without_a_gradient(loss: str) -> None:
+    content = {
+        "name": "own",
+        "data": {"file": "own.csv", "target": "level", "features": ["level"], "validation_from": 50, "test_from": 70},
+        "network": {"cell": "echo_state", "forecast": "direct", "head": "recurrent"},
+        "training": {"loss": loss, "horizon_steps": 2},
+    }
+    if loss == "pinball":
+        assert Recipe.model_validate(content).network.head == "recurrent"
+        return
+    with pytest.raises(ValidationError, match=f"of echo_state and the loss '{loss}' it is linear"):
+        Recipe.model_validate(content)
