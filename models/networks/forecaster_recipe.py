@@ -25,7 +25,8 @@ class ForecasterNetwork(LayersRecipe):
     that attends to what was remembered of the last ``memory_steps``, and forecasts as far as it is asked.
     ``head``: of a direct forecast, what answers the steps ahead. ``linear`` has weights of its own for each step.
     ``recurrent`` is a GRU over the steps ahead with one head for all; it is told how far ahead it is, and the codes of
-    ``data.cycles`` there. It learns far steps better, and costs more.
+    ``data.cycles`` there. It learns far steps better, and costs more. Whatever the layers are, it has the usual form of
+    a GRU: ``activation``, ``initialiser`` and the like are of the layers.
     ``memory_steps``: of a forecast by attention, how many steps are remembered.
     ``memory_size``: of a forecast by attention, how many numbers are remembered of each step.
     ``quantiles``: of the loss ``pinball``, the quantiles that are forecast: rising, as many below the median as above
