@@ -42,12 +42,7 @@ RECIPES = {
         more='loss = "pinball"\nhorizon_steps = 3',
     ),
     "trees": SERIES.format(network="", training=TRAINING, more="[trees]\nlags = 12"),
-    "trees and widths that adapt": SERIES.format(
-        network='forecast = "direct"\nadaptive_rate = 0.2',
-        training=TRAINING,
-        more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
-    ),
-    "steps ahead, and trees": SERIES.format(
+    "trees, widths that adapt, and a recurrent head": SERIES.format(
         network='forecast = "direct"\nhead = "recurrent"\nadaptive_rate = 0.2',
         training=TRAINING,
         more='loss = "pinball"\nhorizon_steps = 3\n[trees]\nlags = 12\nmax_trees = 20',
