@@ -132,8 +132,7 @@ class Recipe(RunRecipe):
                 f"data.known_future: what is forecast by {self.network.forecast!r} reads nothing of the future, except "
                 "data.cycles; network.forecast = 'fed_back' does"
             )
-        has_closed_form = set(self.network.cells) == {"echo_state"} and self.training.loss in ("absolute", "squared")
-        if self.network.head == "recurrent" and has_closed_form:
+        if self.network.head == "recurrent" and self.has_closed_form:
             raise ValueError(
                 f"network.head: of echo_state and the loss {self.training.loss!r} it is linear, as its weights are "
                 "found without a gradient; other losses, or another cell, take a recurrent one"
@@ -154,6 +153,11 @@ class Recipe(RunRecipe):
         if self.data.static:
             raise ValueError("network.forecast: by attention nothing is known of data.static; 'direct' takes them")
         return self
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether its weights are found by least squares, without a gradient: echo states, absolute or squared loss."""
+        return set(self.network.cells) == {"echo_state"} and self.training.loss in ("absolute", "squared")
 
     def _check_trees(self) -> None:
         if self.network.forecast == "attention":

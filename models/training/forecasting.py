@@ -39,8 +39,7 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     """
     features, forecasts = Features.of(dataset), Forecasts.of(recipe)
     stretches = training_stretches(dataset, forecasts.num_steps)
-    has_closed_form = set(recipe.network.cells) == {"echo_state"} and forecasts.loss in ("absolute", "squared")
-    if not has_closed_form:
+    if not recipe.has_closed_form:
         check_streams(dataset.num_steps("training"), sum(len(one.targets) for one in stretches), recipe.training)
     network = build_forecaster(features, recipe.network, forecasts, recipe.data.cycles, recipe.network.head)
     network = network.to(recipe.training.device)
@@ -61,7 +60,7 @@ def fit(recipe: Recipe, dataset: Dataset, job: Job) -> tuple[Forecaster, Fitted]
     def validate() -> float:
         return validation_loss(network, dataset, judge)
 
-    if has_closed_form:
+    if recipe.has_closed_form:
         fitted = fit_readout(network, recipe.network, stretches, validate, job, label)
     else:
         fitted = fit_panel(network, network.initial_state, stretches, recipe.training, of_window, validate, job, label)
